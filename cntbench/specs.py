@@ -43,8 +43,8 @@ HeadInput = Literal["query", "key", "value"]
 HEAD_INPUTS: tuple[HeadInput, ...] = get_args(HeadInput)
 Keep = Literal["prompts", "positions"]
 """Units for which results are kept, besides their means."""
-Precision = Literal["float32", "bfloat16", "float64"]
-"""Floating-point type of weights and states."""
+Precision = Literal["float32", "tf32", "bfloat16", "float64"]
+"""Floating-point type of weights and states; tf32 is float32 with products rounded by a GPU."""
 
 Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
 """A non-empty array of names."""

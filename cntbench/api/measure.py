@@ -197,7 +197,7 @@ def influence(
         The model's training step. `film` joins the films of several steps.
     dtype
         Floating-point type to compute in, whatever the model's type: ``"float32"``,
-        ``"bfloat16"``, ``"float64"``, or torch's.
+        ``"bfloat16"``, ``"float64"``, or torch's; ``"tf32"`` on a GPU.
     layers, components, targets, experts, keep, device, memory
         As in `run`.
     specs
@@ -254,6 +254,7 @@ def influence(
     catalogue.check(study, where=where)
     device = str(device) if isinstance(device, torch.device) else device
     on = resolve_device(one_of(DeviceChoice, "device", device, where), None)
+    prepare(on, study.spec.dtype)
     with (
         progress_bar(Terminal(stderr=True), shown=progress) as report,
         torch.autocast("cpu", enabled=False),
@@ -270,7 +271,6 @@ def influence(
         plan.check_edges()
         plan.warn_unused_rows()
         [checkpoint] = trajectory.checkpoints
-        prepare(on)
         measured = measure(plan, checkpoint, moved(decoder, on), budget, progress=report)
     about = description(on) | ({"parity": held.to_json()} if held else {})
     return film([measured], provenance(plan) | about | {"history": study.name})

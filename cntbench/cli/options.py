@@ -118,7 +118,10 @@ Memory = Annotated[
 Dtype = Annotated[
     str | None,
     typer.Option(
-        metavar="TYPE", help="Floating-point type of the model: float32, bfloat16, float64."
+        "--dtype",
+        "--precision",
+        metavar="TYPE",
+        help="Floating-point type of the model: float32, bfloat16, float64, or on a GPU tf32.",
     ),
 ]
 DeviceName = Annotated[

@@ -20,7 +20,7 @@ from cntbench.engine.influence import influence
 from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder
-from cntbench.models.device import Device, prepare
+from cntbench.models.device import Device
 from cntbench.models.outline import pythia
 from cntbench.models.precision import mapped, moved, weight_bytes
 from cntbench.parallel.processes import one_thread
@@ -62,7 +62,6 @@ def calibrated(
     calls: Sequence[Request], seed: int, device: Device = "cpu", clock: Clock = time.perf_counter
 ) -> Speed:
     """Measure the speed of the engine on one thread, for calls whose model may have no weights."""
-    prepare(device)
     small, of = _timed(calls)
     model = moved(_with_weights(small[0].model), device)
     timed = [replace(call, model=model) for call in small]

@@ -21,6 +21,7 @@ from cntbench.errors import CheckpointError
 from cntbench.estimate.calibration import Clock, Speed, calibrated
 from cntbench.estimate.result_size import result_bytes
 from cntbench.models.decoder import Decoder
+from cntbench.models.device import prepare
 from cntbench.models.hub.origin import Download, HubRevision, to_download
 from cntbench.models.outline import Outline
 from cntbench.models.precision import TYPES, weight_bytes
@@ -169,6 +170,7 @@ def estimate(
     CntbenchError
         If the folder belongs to another study, or no checkpoint can be read.
     """
+    prepare(resources.device, plan.study.spec.dtype)
     if folder is not None:
         plan = folder.check(plan)
 

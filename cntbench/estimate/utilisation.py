@@ -9,7 +9,7 @@ import torch
 
 from cntbench.engine.meter import predicted_work, total
 from cntbench.models import checkpoint_files
-from cntbench.models.device import Device
+from cntbench.models.device import Device, prepare
 from cntbench.models.outline import Outline
 from cntbench.models.precision import TYPES
 from cntbench.parallel.processes import one_thread
@@ -58,6 +58,7 @@ def utilisation(plan: Plan, outcome: Outcome, jobs: int, device: Device) -> Util
     dtype = TYPES[spec.dtype]
     model = Outline(checkpoint_files.read_config(trajectory.config)).decoder(dtype)
     work = total(predicted_work(request) for request in requests_of(plan, model))
+    prepare(device, spec.dtype)
     processes = min(jobs, outcome.models * plan.blocks)
     return Utilisation(
         outcome.models * work.flops, outcome.seconds, processes, _peak(dtype, device)

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cntbench.errors import CntbenchError
+from cntbench.specs import Precision
 
 Device = Literal["cpu", "cuda"]
 
@@ -21,6 +25,8 @@ Device = Literal["cpu", "cuda"]
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 #: Share of the free memory of a GPU that is used: predictions are bounds, but memory fragments.
 _SHARE = 0.8
+#: Prompts that a fused kernel of attention takes at once.
+MOST_FUSED = 2**16 - 1
 #: Without this setting, cuBLAS may sum in a different order each time.
 _WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
@@ -76,22 +82,52 @@ def memory_of(device: Device, model: int = 0) -> int:
     return share - model if 2 * model <= share else share
 
 
-def prepare(device: Device) -> None:
-    """Make torch repeat its results bit for bit on a GPU, and not round to TF32.
+def check_precision(device: Device, precision: Precision) -> None:
+    """Raise a `CntbenchError` if a device has no products of a precision."""
+    if device == "cpu" and precision == "tf32":
+        raise CntbenchError(
+            "only GPUs round products to TF32",
+            where="dtype",
+            hint="Allowed on a CPU: float32, bfloat16, float64.",
+        )
 
-    Operations without a deterministic implementation then raise an error. Attention uses torch's
-    plain implementation, the only one that is deterministic for gradients too.
+
+def prepare(device: Device, precision: Precision = "float32") -> None:
+    """Make torch repeat its results bit for bit on a GPU, and round to TF32 only if that is chosen.
+
+    Operations without a deterministic implementation then raise an error. cuDNN's attention is not
+    used; where gradients are computed, only torch's plain attention is (see `attention_kernels`).
+
+    Raises
+    ------
+    CntbenchError
+        If the device has no products of that precision.
     """
+    check_precision(device, precision)
     if device == "cpu":
         return
     os.environ.setdefault(*_WORKSPACE)
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-    torch.backends.cuda.enable_flash_sdp(False)
-    torch.backends.cuda.enable_mem_efficient_sdp(False)
     torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def attention_kernels(query: Tensor) -> AbstractContextManager[object]:
+    """Return a context with the kernels of attention that repeat themselves bit for bit.
+
+    Fused kernels do, except in backward passes. They take up to 65,535 prompts at once, the most
+    blocks of a CUDA grid.
+
+    Parameters
+    ----------
+    query
+        Dims ``batch, head, query, width``.
+    """
+    if query.is_cuda and (torch.is_grad_enabled() or len(query) > MOST_FUSED):
+        return sdpa_kernel(SDPBackend.MATH)
+    return nullcontext()
 
 
 def description(device: Device) -> dict[str, str]:
@@ -111,7 +147,7 @@ def description(device: Device) -> dict[str, str]:
             "cublas_workspace": os.environ.get(_WORKSPACE[0], ""),
             "cudnn_benchmark": torch.backends.cudnn.benchmark,
             "tf32": torch.backends.cuda.matmul.allow_tf32,
-            "attention": "math",
+            "attention": "fused, with gradients math",
         }
     text = ", ".join(f"{key} = {value}" for key, value in settings.items())
     return {"device": name, "determinism": text}

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cntbench.models.device import attention_kernels
 from cntbench.models.maps import Norm, RMSNorm
 from cntbench.models.products import widened
 
@@ -102,15 +103,16 @@ class Attending:
         scale, shared = value.shape[-1] ** -0.5, key.shape[1] < query.shape[1]
         # On the meta device only the shape counts, and the meter knows the public operator.
         if self.cap is None or query.is_meta:
-            return F.scaled_dot_product_attention(
-                query,
-                key,
-                value,
-                attn_mask=mask,
-                is_causal=mask is None,
-                scale=scale,
-                enable_gqa=shared,
-            )
+            with attention_kernels(query):
+                return F.scaled_dot_product_attention(
+                    query,
+                    key,
+                    value,
+                    attn_mask=mask,
+                    is_causal=mask is None,
+                    scale=scale,
+                    enable_gqa=shared,
+                )
         if shared:
             share = query.shape[1] // key.shape[1]
             key, value = (vectors.repeat_interleave(share, dim=1) for vectors in (key, value))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import torch
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 TYPES: dict[Precision, torch.dtype] = {
     "float32": torch.float32,
+    "tf32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float64": torch.float64,
 }
@@ -83,7 +84,7 @@ def copied_ahead(model: Decoder, device: torch.device | str) -> Decoder:
     """
     if device == "cpu":
         return model
-    stream = torch.cuda.Stream()
+    stream = _copying_stream()
     try:
         with torch.cuda.stream(stream):
             copy = mapped(model, lambda value: value.pin_memory().to(device, non_blocking=True))
@@ -91,6 +92,12 @@ def copied_ahead(model: Decoder, device: torch.device | str) -> Decoder:
     except (RuntimeError, MemoryError):  # of the GPU, or memory that can be pinned
         return model
     return copy
+
+
+@cache
+def _copying_stream() -> torch.cuda.Stream:
+    """Return the stream of all copies: torch reuses memory only on the stream that it was for."""
+    return torch.cuda.Stream()
 
 
 def weight_bytes(model: Decoder) -> int:

@@ -73,7 +73,7 @@ class CheckpointMeasurer:
 
     def _measured(self, block: SourceBlock, files: Path) -> xr.Dataset | Failure:
         try:
-            prepare(self.resources.device)
+            prepare(self.resources.device, self.plan.study.spec.dtype)
             sources = block.sources(self.plan.ablated)
             with self._loaded(block.subject, files) as (checkpoint, model, attributes):
                 dataset = self._within_memory(checkpoint, model, sources)

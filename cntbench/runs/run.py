@@ -19,6 +19,7 @@ from cntbench.analysis.verdicts import verdicts
 from cntbench.components import feasible
 from cntbench.errors import ParityError
 from cntbench.files.attributes import __version__
+from cntbench.models.device import check_precision
 from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
 from cntbench.parallel import Progress
 from cntbench.plugins import sources_attribute
@@ -108,6 +109,7 @@ def run(
     Interrupted
         On Ctrl-C.
     """
+    check_precision(resources.device, plan.study.spec.dtype)
     folder = RunFolder(path)
     with folder.locked(plan) as plan, _interruptible(folder, plan.trajectory.checkpoints):
         subjects = plan.subjects
@@ -149,6 +151,7 @@ def run_shard(
 
     Parameters and errors are those of `run`. Several shards may use one folder at the same time.
     """
+    check_precision(resources.device, plan.study.spec.dtype)
     with folder.locked(plan) as plan:
         subjects = folder.shard.among(plan.subjects) if folder.shard else plan.subjects
         checkpoints = [subject for subject in subjects if isinstance(subject, Checkpoint)]

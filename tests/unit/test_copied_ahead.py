@@ -17,6 +17,7 @@ from support.models import decoder, random_model
 from support.runs import plan_for, quiet
 from support.trajectories import write_trajectory
 
+from cntbench.models import precision
 from cntbench.models.device import memory_of
 from cntbench.models.precision import copied_ahead, mapped, weight_bytes
 from cntbench.parallel.processes import Workers
@@ -221,7 +222,7 @@ def test_all_weights_are_copied_on_a_stream_of_their_own(monkeypatch):
     model = decoder(random_model("llama"))
     events = []
     stream = SimpleNamespace(synchronize=lambda: events.append("synchronized"))
-    monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
+    monkeypatch.setattr(precision, "_copying_stream", lambda: stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda taken: events.append(taken) or nullcontext())
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
     copy = copied_ahead(model, "meta")
@@ -232,6 +233,16 @@ def test_all_weights_are_copied_on_a_stream_of_their_own(monkeypatch):
     assert weight_bytes(copy) == weight_bytes(model) > 0
 
 
+def test_all_copies_share_a_stream(monkeypatch):
+    """Torch reuses the memory of a copy only on the stream that it was made on."""
+    monkeypatch.setattr(torch.cuda, "Stream", object)
+    precision._copying_stream.cache_clear()
+    try:
+        assert precision._copying_stream() is precision._copying_stream()
+    finally:
+        precision._copying_stream.cache_clear()
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError, MemoryError])
 def test_a_model_that_does_not_fit_beside_another_is_copied_later(monkeypatch, error):
     """On the GPU, or in memory that is pinned."""
@@ -240,7 +251,7 @@ def test_a_model_that_does_not_fit_beside_another_is_copied_later(monkeypatch, e
         raise error("out of memory")
 
     model = decoder(random_model("llama"))
-    monkeypatch.setattr(torch.cuda, "Stream", lambda: None)
+    monkeypatch.setattr(precision, "_copying_stream", lambda: None)
     monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
     monkeypatch.setattr(torch.Tensor, "pin_memory", full)
     assert copied_ahead(model, "cuda") is model

@@ -9,11 +9,12 @@ from support.models import ARCHITECTURES, decoder, random_model, random_prompts
 from support.runs import write_study
 from support.trajectories import run_cli, write_trajectory
 
+import cntbench
 from cntbench.engine.influence import influence
 from cntbench.engine.positions import Positions
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
-from cntbench.models.device import description, prepare, resolve
+from cntbench.models.device import attention_kernels, description, prepare, resolve
 from cntbench.models.precision import converted, moved
 from cntbench.results.storage import open_results
 
@@ -64,24 +65,67 @@ def test_a_result_says_where_it_was_measured(monkeypatch, capsys, tmp_path):
     )
 
 
-def test_a_gpu_is_set_to_repeat_itself(monkeypatch):
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_a_gpu_is_set_to_repeat_itself(monkeypatch, precision):
     """Only what is asked of torch can be looked at without one."""
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     before = torch.are_deterministic_algorithms_enabled()
     try:
-        prepare("cuda")
+        prepare("cuda", precision)
         said = description("cuda")
     finally:
         torch.use_deterministic_algorithms(before)
-        torch.backends.cuda.enable_flash_sdp(True)
-        torch.backends.cuda.enable_mem_efficient_sdp(True)
         torch.backends.cuda.enable_cudnn_sdp(True)
+        torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = True
     assert said["device"] == "cuda (a GPU)"
     assert "deterministic_algorithms = True" in said["determinism"]
     assert "cublas_workspace = :4096:8" in said["determinism"]
-    assert "tf32 = False" in said["determinism"]
+    assert f"tf32 = {precision == 'tf32'}" in said["determinism"]
+
+
+@NO_GPU
+@pytest.mark.parametrize("option", ["--dtype", "--precision"])
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_cpu_does_not_round_to_tf32(monkeypatch, capsys, tmp_path, command, option):
+    monkeypatch.chdir(tmp_path)
+    arguments = ("--trajectory", "planted:chain", "--tasks", "random_tokens", option, "tf32")
+    code, out, err = run_cli(monkeypatch, capsys, command, *arguments)
+    assert (code, out) == (2, "")
+    assert "error: dtype: only GPUs round products to TF32" in err
+    assert "Allowed on a CPU: float32, bfloat16, float64." in err
+    assert not list(tmp_path.iterdir())
+
+
+@NO_GPU
+def test_nor_does_a_model_in_memory():
+    with pytest.raises(CntbenchError, match="only GPUs round products to TF32"):
+        cntbench.influence(random_model("gpt2"), dtype="tf32")
+
+
+@pytest.mark.parametrize(
+    ("on_gpu", "batch", "gradients", "fused"),
+    [
+        (True, 4, False, True),
+        (True, 4, True, False),
+        (True, 2**16 - 1, False, True),
+        (True, 2**16, False, False),
+        (False, 2**16, True, True),
+    ],
+)
+def test_attention_is_fused_where_that_repeats_itself(on_gpu, batch, gradients, fused):
+    class Query:
+        is_cuda = on_gpu
+
+        def __len__(self):
+            return batch
+
+    with torch.set_grad_enabled(gradients), attention_kernels(Query()):
+        assert torch.backends.cuda.math_sdp_enabled()
+        assert torch.backends.cuda.flash_sdp_enabled() is fused
+        assert torch.backends.cuda.mem_efficient_sdp_enabled() is fused
+    assert torch.backends.cuda.flash_sdp_enabled()
 
 
 #: What does not depend on numbers, so that it can be followed with tensors that have none.
