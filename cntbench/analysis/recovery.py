@@ -1,7 +1,7 @@
 """Recovery of known edges: how well scores separate true edges from the other feasible ones.
 
 Scores are defined on feasible edges (NaN elsewhere); the truth says which of these have an effect.
-Both statistics, computed by scikit-learn, are exact with ties: AUROC counts a tie half, and average
+Both statistics, computed from ranks, are exact with ties: AUROC counts a tie half, and average
 precision treats tied edges as one step. Scores that differ by rounding are tied. The statistics are
 NaN if all edges are true, or none.
 """
@@ -94,20 +94,24 @@ def auroc(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
     CntbenchError
         If a true edge is not feasible.
     """
-    from sklearn.metrics import roc_auc_score
-
-    feasible_scores, is_true = _feasible(scores, truth)
-    return float(roc_auc_score(is_true, feasible_scores)) if _both_kinds(is_true) else np.nan
-
-
-def average_precision(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
-    """Return the precision at the score of a true edge, mean over true edges; errors as `auroc`."""
-    from sklearn.metrics import average_precision_score
+    from scipy.stats import rankdata
 
     feasible_scores, is_true = _feasible(scores, truth)
     if not _both_kinds(is_true):
         return np.nan
-    return float(average_precision_score(is_true, feasible_scores))
+    others_below = rankdata(feasible_scores)[is_true] - rankdata(feasible_scores[is_true])
+    return float(others_below.sum() / (is_true.sum() * (~is_true).sum()))
+
+
+def average_precision(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
+    """Return the precision at the score of a true edge, mean over true edges; errors as `auroc`."""
+    from scipy.stats import rankdata
+
+    feasible_scores, is_true = _feasible(scores, truth)
+    if not _both_kinds(is_true):
+        return np.nan
+    among_all, among_true = -feasible_scores, -feasible_scores[is_true]
+    return float(np.mean(rankdata(among_true, "max") / rankdata(among_all, "max")[is_true]))
 
 
 def random_average_precision(true: int, feasible: int) -> float:

@@ -1,4 +1,4 @@
-"""Recovery and diagnostics, against naive loops, enumeration and scikit-learn."""
+"""Recovery and diagnostics, against naive loops and enumeration."""
 
 from __future__ import annotations
 
