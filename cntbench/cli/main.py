@@ -253,13 +253,13 @@ def compare(
     from cntbench.comparison.command import Measurement
     from cntbench.comparison.command import compare as compare_methods
     from cntbench.comparison.storage import COMPARISON
-    from cntbench.files.output import check_output
+    from cntbench.files.output import check_output, user_path
     from cntbench.reporting.comparison import comparison_tables
     from cntbench.reporting.terminal import progress_bar
 
     if output is not None:
         where = (trajectory or "").partition(":")[2]
-        inputs = [*(results or ()), *(specs or ()), *([Path(where)] if where else ())]
+        inputs = [*(results or ()), *(specs or ()), *([user_path(where)] if where else ())]
         check_output(output, COMPARISON, inputs=inputs, force=force)
     with progress_bar(err) as progress:
         changes = study_changes(

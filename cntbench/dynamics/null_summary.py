@@ -157,6 +157,8 @@ def null_group(
 
 
 def _undefined(root: xr.Dataset, metric: Metric, draws: int) -> str:
+    if not root["influence"].notnull().any():
+        return "everywhere: no checkpoint was measured"
     if not draws and metric.null == "untrained":
         return (
             "everywhere: no untrained models were measured, because the study asks for none or the "

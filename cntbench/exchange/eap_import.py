@@ -29,7 +29,7 @@ from cntbench.engine.influence import Influence
 from cntbench.errors import CheckpointError, CntbenchError, warn
 from cntbench.exchange.eap_graph import GROUP, EapGraph, read_eap_graph
 from cntbench.files.attributes import __version__
-from cntbench.files.output import file_exists, folder_exists
+from cntbench.files.output import file_exists, folder_exists, user_path
 from cntbench.models.origin import Folder
 from cntbench.models.steps import named_step, step_number, tells_step
 from cntbench.models.trajectory import Checkpoint
@@ -178,9 +178,9 @@ def described(graphs: Mapping[int, EapGraph]) -> str:
 def _place(name: str, *, only_file: bool) -> tuple[Path, int]:
     """Return the file and the step that are meant."""
     match = re.fullmatch(r"(.+)@(\d+)", name)
+    path = user_path(name)
     if match and not (file_exists(name) or folder_exists(name)):
-        return Path(match[1]), step_number(match[2], where=name)
-    path = Path(name)
+        return user_path(match[1]), step_number(match[2], where=name)
     if only_file and not tells_step(path.stem):
         return path, 0
     hint = f"Add it to the name: {name}@1000."

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,10 +42,7 @@ Folders = str | Path | Sequence[str | Path]
 
 def user_path(path: str | Path) -> Path:
     """Return a path with the home folder for ``~``, which shells leave in ``--output=~/runs``."""
-    path = Path(path)
-    with suppress(RuntimeError):  # there is no such user
-        path = path.expanduser()
-    return path
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - as a Path, ./~ is ~
 
 
 def path_tuple(paths: Folders) -> tuple[Path, ...]:
@@ -167,12 +163,12 @@ def file_status(path: Path) -> os.stat_result | None:
 
 def file_exists(name: str) -> bool:
     """Return whether a text, which may be anything, is the path of an existing file."""
-    return os.path.isfile(name)  # noqa: PTH113 - the text may be too long for a name
+    return os.path.isfile(user_path(name))  # noqa: PTH113 - the text may be too long for a name
 
 
 def folder_exists(name: str) -> bool:
     """Return whether a text, which may be anything, is the path of an existing folder."""
-    return os.path.isdir(name)  # noqa: PTH112 - the text may be too long for a name
+    return os.path.isdir(user_path(name))  # noqa: PTH112 - the text may be too long for a name
 
 
 def is_folder(path: Path) -> bool:

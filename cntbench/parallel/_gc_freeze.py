@@ -14,19 +14,22 @@ import gc
 import sys
 from contextlib import suppress
 
-import netCDF4  # noqa: F401 - xarray imports it when the first file is written
-import xarray as xr
+try:
+    import netCDF4  # noqa: F401 - xarray imports it when the first file is written
+    import xarray as xr
 
-is_hidden = sys.modules.setdefault("dask.array", None) is None  # type: ignore[arg-type]
-xr.Dataset({"x": ("x", [0.0])})
-if is_hidden:
-    del sys.modules["dask.array"]
+    is_hidden = sys.modules.setdefault("dask.array", None) is None  # type: ignore[arg-type]
+    try:
+        xr.Dataset({"x": ("x", [0.0])})
+    finally:
+        if is_hidden:
+            del sys.modules["dask.array"]
 
-if "transformers.modeling_utils" in sys.modules:
-    with suppress(ImportError):  # a function of transformers' own, which it may rename
-        from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+    if "transformers.modeling_utils" in sys.modules:
+        with suppress(ImportError):  # a function of transformers' own, which it may rename
+            from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-        get_checkpoint_conversion_mapping("")
-
-gc.freeze()
-gc.enable()
+            get_checkpoint_conversion_mapping("")
+finally:  # the server ignores what cannot be imported; workers search for garbage all the same
+    gc.freeze()
+    gc.enable()

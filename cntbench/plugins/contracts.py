@@ -137,29 +137,32 @@ def _checked(
     if hasattr(function, "__wrapped__"):
         return function
 
-    find_wrong = contract.wrong
+    find_wrong, name = contract.wrong, function.__name__
     location = f"{function.__code__.co_filename}, line {function.__code__.co_firstlineno}"
 
-    @wraps(function)
-    def yielding(*args: Any, **kwargs: Any) -> Any:
-        with _without_exit(function.__name__, location):
-            yield from function(*args, **kwargs)
+    def yielding(results: Iterator[Any], before: list[tuple[Any, Any]]) -> Iterator[Any]:
+        with _without_exit(name, location):
+            yield from results
+        refuse(_change(before))
+
+    def refuse(wrong: str | None) -> None:
+        if wrong:
+            raise PluginError(f"{name} returns {wrong}", where=location)
 
     @wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
         inputs = contract.inputs(module, *args, **kwargs)
         real = [x for x in inputs if not getattr(x, "is_meta", not isinstance(x, np.ndarray))]
-        before = [_copied(item) for item in real]
-        with _without_exit(function.__name__, location):
+        before = [(_copied(item), item) for item in real]
+        with _without_exit(name, location):
             result = function(*args, **kwargs)
-        wrong = find_wrong is not None and find_wrong(result, module, *args, **kwargs)
-        if any(_changed(*pair) for pair in zip(before, real, strict=True)):
-            wrong = "after changing its input; write to a copy: x.clone(), of NumPy arrays x.copy()"
-        if wrong:
-            raise PluginError(f"{function.__name__} returns {wrong}", where=location)
+        if find_wrong is None and isinstance(result, Iterator):
+            return yielding(result, before)
+        wrong = find_wrong(result, module, *args, **kwargs) if find_wrong else None
+        refuse(_change(before) or wrong)
         return result
 
-    return yielding if find_wrong is None and inspect.isgeneratorfunction(function) else checked
+    return checked
 
 
 @contextmanager
@@ -177,6 +180,13 @@ def _copied(given: Any) -> Any:
 
 #: Rounding error that a range allows.
 _SLACK = 1e-5
+
+
+def _change(pairs: list[tuple[Any, Any]]) -> str | None:
+    """Return what is wrong if a tensor or an array differs from its copy."""
+    if any(_changed(*pair) for pair in pairs):
+        return "after changing its input; write to a copy: x.clone(), of NumPy arrays x.copy()"
+    return None
 
 
 def _changed(before: Any, after: Any) -> bool:
@@ -311,6 +321,11 @@ def _numbers_read(module: ModuleType, at: Any) -> tuple[Any, ...]:
     return (at.targets, at.decoys, *(getattr(at, name) for name in read))
 
 
+def _shared(module: ModuleType, edges: Any) -> tuple[Any, ...]:
+    """Return what later estimates and other ablations use as well."""
+    return (edges.changes, *edges.perturbations.streams)
+
+
 def _arrays(module: ModuleType, weights: Any, **needs: Any) -> tuple[Any, ...]:
     return (weights, *(need for need in needs.values() if isinstance(need, np.ndarray)))
 
@@ -321,7 +336,7 @@ FUNCTIONS: Mapping[str, Mapping[str, Contract]] = {
         "measure": Contract(("clean", "ablated"), _of_measure, lambda module, *tensors: tensors)
     },
     "readouts": {"value": Contract(("at",), _of_value, _numbers_read)},
-    "estimators": {"estimate": Contract(("edges",))},
+    "estimators": {"estimate": Contract(("edges",), None, _shared)},
     "metrics": {"compute": Contract(("weights",), _of_compute, _arrays)},
     "dynamics.nulls": {
         "draw": Contract(

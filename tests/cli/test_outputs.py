@@ -20,12 +20,15 @@ from support.trajectories import run_cli
 from cntbench.api.circuit import circuit
 from cntbench.api.results import save_results
 from cntbench.cli.main import app
+from cntbench.cli.options import tasks_in
 from cntbench.comparison.files import FILES_TITLE
 from cntbench.comparison.storage import COMPARISON
 from cntbench.errors import CntbenchError, StorageError
+from cntbench.exchange.eap_import import read_graphs
 from cntbench.exchange.export import export
 from cntbench.figures import save
 from cntbench.files.output import user_path
+from cntbench.models.trajectory import open_trajectory
 from cntbench.reporting.page.write import write_page
 from cntbench.results.storage import open_results, write_dataset, write_results
 from cntbench.runs.catalogue import load_catalogue
@@ -287,3 +290,20 @@ def test_a_tilde_is_the_home_folder(cli, monkeypatch, tmp_path):
     assert load_catalogue(()).task("~/mine.jsonl").name == "mine"
     assert not Path("~").exists()
     assert user_path("~no-such-user/runs") == Path("~no-such-user/runs")
+    (home / "a,b.toml").write_text("")
+    for named in ("planted:~/a,b.toml", "planted:~/c.toml"):
+        with pytest.raises(CntbenchError) as caught:
+            open_trajectory(named, lambda *_: None)
+        assert str(home / named.removeprefix("planted:~/")) in str(caught.value)
+    assert tasks_in("~/a,b.toml") == ("~/a,b.toml",)
+    with pytest.raises(CntbenchError) as caught:
+        read_graphs(["~/eap.json@1000"])
+    assert str(home / "eap.json") in str(caught.value)
+
+
+def test_a_folder_of_that_name_can_be_named(cli):
+    assert cli("export r.nc --output=./~.csv") == (0, "")
+    Path("~").mkdir()
+    assert cli("export r.nc --output=./~/edges.csv") == (0, "")
+    assert Path("~/edges.csv").is_file()
+    assert user_path("./~") == Path("~")

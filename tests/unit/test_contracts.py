@@ -99,7 +99,7 @@ FILES = {
 }
 WEIGHTS = np.ones((2, 3, 3))
 CALLS = {
-    "estimator": lambda file, _: list(file.estimate(None)),
+    "estimator": lambda file, _: list(file.estimate(edges())),
     "measure": lambda file, _: file.measure(
         torch.ones(2, 3, 4, 5), torch.full((6, 2, 3, 4, 5), 1.1)
     ),
@@ -122,6 +122,13 @@ CALLS = {
 def scored_positions(logit):
     return SimpleNamespace(
         targets=torch.ones(2, 3), decoys=None, log_odds=torch.full((1, 2, 3), logit)
+    )
+
+
+def edges():
+    streams = [torch.ones(2, 4, 5), torch.ones(2, 4, 5)]
+    return SimpleNamespace(
+        changes=torch.ones(3, 2, 4, 5), perturbations=SimpleNamespace(streams=streams)
     )
 
 
@@ -226,6 +233,14 @@ IN_USE = [
         "weights *= 2; return w",
         6,
         "keep returns after changing its",
+    ),
+    ("estimator", "yield", "edges.changes.neg_(); yield", 4, "estimate returns after changing its"),
+    (
+        "estimator",
+        "yield edges",
+        "return (s.neg_() for s in edges.perturbations.streams)",
+        4,
+        "estimate returns after changing its input",
     ),
     ("estimator", "yield edges", "yield; raise SystemExit", 4, "estimate exits Python: SystemExit"),
     ("measure", "return", "raise SystemExit; return", 3, "measure exits Python: SystemExit("),

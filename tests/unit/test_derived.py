@@ -213,6 +213,14 @@ def test_untrained_models_are_what_metrics_are_held_against(root):
     assert said.attrs["draws"] == 4
 
 
+def test_without_a_measured_checkpoint_that_is_why_nulls_are_undefined(root):
+    failed = root.assign(
+        influence=root["influence"] * np.nan, status=xr.full_like(root["status"], "failed")
+    )
+    for metric in groups(failed)["nulls"].data_vars.values():
+        assert metric.attrs["undefined"] == "everywhere: no checkpoint was measured"
+
+
 def test_thinning_is_said(root, monkeypatch):
     monkeypatch.setattr(module, "EDGES", 1)
     said = groups(root)["nulls"]["efficiency"]

@@ -99,3 +99,21 @@ def test_workers_have_what_the_server_imported_and_no_more(tmp_path):
         timeout=300,
     ).stdout
     assert printed.split() == ["True", "1", "False", "[False,", "True]"]
+
+
+def test_workers_search_for_garbage_even_if_a_library_is_broken(tmp_path):
+    (tmp_path / "netCDF4.py").write_text("raise ImportError('broken')\n")
+    script = (
+        "import gc, contextlib, cntbench.parallel._gc_pause\n"
+        "with contextlib.suppress(ImportError): import cntbench.parallel._gc_freeze\n"
+        "print(gc.isenabled())\n"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    ).stdout
+    assert printed == "True\n"

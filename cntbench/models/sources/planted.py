@@ -14,7 +14,7 @@ from typing import get_args
 from safetensors.torch import save_file
 
 from cntbench.errors import CntbenchError, unknown
-from cntbench.files.output import file_exists
+from cntbench.files.output import file_exists, user_path
 from cntbench.files.parsing import split_names
 from cntbench.models import checkpoint_files, named_weights
 from cntbench.models.cache import cached_folder
@@ -116,7 +116,7 @@ def _options(options: list[str], where: str) -> tuple[Difficulty | None, int]:
 def _file(name: str, specs: Sequence[Path]) -> Path:
     """Return the file of a circuit, given by its path or its name among all specs."""
     if name.endswith(".toml"):
-        return Path(name)
+        return user_path(name)
     files: dict[str, Path] = {
         path.stem: path
         for folder in (*spec_folders(), *specs)
