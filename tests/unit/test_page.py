@@ -591,3 +591,15 @@ def test_trust_is_by_tests_that_methods_fail(tree):
     alone = said(tree)["Which ablation method should I trust?"]
     assert alone.startswith("This result does not say")
     assert "cntbench compare -o FILE" in alone
+
+
+def test_the_first_screen_has_the_signs_of_all_verdicts_on_a_claim(tree):
+    tree = tree.copy()
+    group = tree["claims"].to_dataset(inherit=False)
+    group["verdict"] = group["verdict"].astype(object)
+    group["verdict"].values[...] = [["not supported", "inconclusive"], ["inconclusive", "supported"]]
+    tree["claims"] = xr.DataTree(group)
+    text = page(tree, name="results.nc")
+    lines = re.search('<ul class="lines">(<li>.*?claim-1.*?)</ul>', text)
+    signs = [re.findall('aria-hidden="true">(.)</b>', line) for line in lines[1].split("</li>")]
+    assert signs == [["✗", "?"], ["✓", "?"], []]

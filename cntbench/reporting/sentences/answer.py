@@ -13,14 +13,14 @@ class Line:
     ----------
     text
         In a few words.
-    verdict
-        ``supported``, ``not supported`` or ``inconclusive`` where it has a sign; empty otherwise.
+    verdicts
+        Those of ``supported``, ``not supported`` and ``inconclusive`` whose signs it has.
     section
         The id of the part of the page that has the numbers; empty if there is none.
     """
 
     text: str
-    verdict: str = ""
+    verdicts: tuple[str, ...] = ()
     section: str = ""
 
 

@@ -45,7 +45,7 @@ def which_claims(tree: xr.DataTree, judgements: Sequence[Judgement] | Missing, t
         lines=tuple(
             Line(
                 f"{spaced(name).capitalize()}: {_by_ablation(labels)}",
-                next(iter(labels)) if len(labels) == 1 else "",
+                tuple(label for label in _VERBS if label in labels),
                 f"claim-{1 + names.index(name)}",
             )
             for name, labels in of_claim.items()
