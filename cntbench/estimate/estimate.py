@@ -219,14 +219,14 @@ def estimate(
         download=to_download(outline, missing),
         keep=resources.keep,
         blocks=plan.blocks,
-        unanswerable=tuple(_unanswerable(plan)),
+        unanswerable=tuple(_unanswerable(plan, len(checkpoints) - absent)),
         until_se=plan.study.spec.until_se,
     )
 
 
-def _unanswerable(plan: Plan) -> Iterator[str]:
-    """Yield the claims for which the planned film is too short or has too few draws."""
-    count, draws = len(plan.trajectory.checkpoints), plan.study.spec.null_draws
+def _unanswerable(plan: Plan, count: int) -> Iterator[str]:
+    """Yield the claims for which a film of so many checkpoints or draws is too short."""
+    draws = plan.study.spec.null_draws
     for claim in plan.claims if draws else ():
         if count < claim.needs:
             yield f"{claim.name} needs {claim.needs} checkpoints"

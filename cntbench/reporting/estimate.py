@@ -132,7 +132,7 @@ def _too_short(estimate: CostEstimate) -> list[str]:
         return []
     return [
         f"Claims that can only be inconclusive: {listed(estimate.unanswerable, 5)}. The plan has "
-        f"{counted(estimate.checkpoints, 'checkpoint')}."
+        f"{counted(estimate.checkpoints - estimate.absent, 'checkpoint')}."
     ]
 
 

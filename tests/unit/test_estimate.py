@@ -10,6 +10,7 @@ from support.counting import counted
 from support.runs import plan_for, quiet
 from support.trajectories import write_trajectory
 
+from cntbench.dynamics.claim import Claim
 from cntbench.engine.meter import Work, predicted_work
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
@@ -17,6 +18,7 @@ from cntbench.estimate import calibration
 from cntbench.estimate.calibration import Speed, measured_rate
 from cntbench.estimate.estimate import CostEstimate, TaskCost, estimate
 from cntbench.estimate.result_size import result_bytes
+from cntbench.models.hub.origin import HubRevision
 from cntbench.reporting.estimate import _lines as estimate_lines
 from cntbench.runs.blocks import split_evenly
 from cntbench.runs.folder import RunFolder
@@ -194,3 +196,18 @@ def test_claims_that_the_plan_cannot_answer_are_named(plan):
     assert "7 claims need 699 null_draws" in found.unanswerable
     without = replace(plan, study=replace(plan.study, spec=replace(plan.study.spec, null_draws=0)))
     assert not estimate(without, None, jobs=1, clock=Clock(0.6)).unanswerable
+
+
+def test_revisions_that_do_not_exist_answer_no_claim(plan, monkeypatch):
+    monkeypatch.setattr(Claim, "needs", 3)
+    *known, last = plan.trajectory.checkpoints
+    absent = replace(last, origin=HubRevision("lab/tiny", "step9", ""))
+    shorter = replace(plan, trajectory=replace(plan.trajectory, checkpoints=(*known, absent)))
+    assert not any("checkpoints" in said for said in unanswerable(plan))
+    assert f"{plan.claims[0].name} needs 3 checkpoints" in unanswerable(shorter)
+    found = estimate(shorter, None, jobs=1, clock=Clock(0.6))
+    assert estimate_lines(found)[-1].endswith("The plan has 2 checkpoints.")
+
+
+def unanswerable(plan):
+    return estimate(plan, None, jobs=1, clock=Clock(0.6)).unanswerable

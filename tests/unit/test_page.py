@@ -597,7 +597,8 @@ def test_the_first_screen_has_the_signs_of_all_verdicts_on_a_claim(tree):
     tree = tree.copy()
     group = tree["claims"].to_dataset(inherit=False)
     group["verdict"] = group["verdict"].astype(object)
-    group["verdict"].values[...] = [["not supported", "inconclusive"], ["inconclusive", "supported"]]
+    group["verdict"].values[:, 0] = ["not supported", "inconclusive"]
+    group["verdict"].values[:, 1] = ["inconclusive", "supported"]
     tree["claims"] = xr.DataTree(group)
     text = page(tree, name="results.nc")
     lines = re.search('<ul class="lines">(<li>.*?claim-1.*?)</ul>', text)
