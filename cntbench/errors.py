@@ -180,6 +180,7 @@ def warning_text(
     category: type[Warning],
     filename: str,
     lineno: int,
+    file: object = None,
     line: str | None = None,
 ) -> tuple[str, str]:
     """Return how a warning is printed: its label and its text.

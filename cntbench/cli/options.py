@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -308,21 +308,14 @@ def write_output(
 def printed_warnings() -> Iterator[None]:
     """Print each warning of cntbench in one line, without its position in the code."""
 
-    def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        word, text = warning_text(message, category, filename, lineno, line)
+    def show(*warning: Any) -> None:
+        word, text = warning_text(*warning)
         start = f"[yellow]{word}:[/] " if word else ""
         err.print(start + escape(text.rstrip()))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", CntbenchWarning)
-        warnings.showwarning = show
+        warnings.showwarning = show  # type: ignore[assignment]
         yield
 
 

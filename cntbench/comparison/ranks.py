@@ -6,6 +6,7 @@ All use the entries that are defined (not NaN) on both sides; for influence, the
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
@@ -22,7 +23,8 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
     a, b = _defined_in_both(first, second)
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return np.nan
-    return float(np.clip(np.corrcoef(_ranks(a), _ranks(b))[0, 1], -1, 1))
+    ranks = pd.DataFrame({"first": a, "second": b}).rank()  # scipy takes a second to import
+    return float(np.clip(np.corrcoef(*ranks.to_numpy().T)[0, 1], -1, 1))
 
 
 def split_half(first: ArrayLike, second: ArrayLike) -> float:
@@ -38,13 +40,6 @@ def split_half(first: ArrayLike, second: ArrayLike) -> float:
     """
     correlation = rank_correlation(first, second)
     return 2 * correlation / (1 + abs(correlation))
-
-
-def _ranks(scores: Array) -> Array:
-    """Return ranks from 1; ties share their mean. `scipy.stats` takes a second to import."""
-    _, inverse, count = np.unique(scores, return_inverse=True, return_counts=True)
-    last = np.cumsum(count)
-    return (last - (count - 1) / 2)[inverse]
 
 
 def top_overlap(first: ArrayLike, second: ArrayLike, k: int) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from cntbench.errors import CheckpointError
+from cntbench.errors import CheckpointError, in_file
 from cntbench.files.parsing import parse_json
 from cntbench.models import gguf_files, weight_files
 from cntbench.models.adapters import adapter
@@ -93,13 +93,9 @@ def shape_of(config: Any, where: object = None) -> Shape:
         If no model can have these sizes, or the model is not supported.
     """
     source = str(where or config.name_or_path or "config")
-    with foreign("is not a model config", source):
-        try:
-            check_values(config)
-            shape: Shape = adapter(config.model_type).shape(config)
-        except CheckpointError as error:
-            where = error.where or source
-            raise CheckpointError(error.what, where=where, hint=error.hint) from None
+    with in_file(source), foreign("is not a model config", source):
+        check_values(config)
+        shape: Shape = adapter(config.model_type).shape(config)
         return replace(shape, beginning=beginning(config))
 
 

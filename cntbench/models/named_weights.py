@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cntbench.errors import CheckpointError, listed
+from cntbench.errors import CheckpointError, in_file, listed
 from cntbench.models.adapters import adapter
 from cntbench.models.outline import Parameters, parameters
 
@@ -88,10 +88,8 @@ def select(config: Any, tensors: Mapping[str, Tensor], *, where: str) -> Weights
     """
     expected, files = parameters(config), adapter(config.model_type)
     if hasattr(files, "merged"):
-        try:
+        with in_file(where):
             tensors = files.merged(tensors)
-        except CheckpointError as error:
-            raise CheckpointError(error.what, where=where, hint=error.hint) from None
     renamed: Mapping[str, str] = getattr(files, "RENAMED", {})
     names = {_full_name(name, expected, renamed): name for name in tensors}
     used = {full: names[full] for full in expected.shapes if full in names}

@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
-from typing import Any, Generic, NamedTuple, Self, TextIO, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from cntbench.errors import CntbenchError, warning_text
 from cntbench.parallel.interrupts import starting_processes
@@ -270,7 +270,7 @@ def worker_process(work: Callable[..., None], *arguments: Any) -> BaseProcess:
 def start_worker() -> None:
     """Initialise a worker, which ignores Ctrl-C: the main process handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    warnings.showwarning = print_warning
+    warnings.showwarning = print_warning  # type: ignore[assignment]
     os.environ["OMP_NUM_THREADS"] = "1"  # for torch, if the work imports it
     if "torch" in sys.modules:
         import torch
@@ -279,17 +279,10 @@ def start_worker() -> None:
     end_with_parent()
 
 
-def print_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
+def print_warning(*warning: Any) -> None:
     """Print a warning of cntbench in one line, without its position in the code."""
-    word, text = warning_text(message, category, filename, lineno, line)
-    (file or sys.stderr).write(f"{word}: {text}\n" if word else text)
+    word, text = warning_text(*warning)
+    sys.stderr.write(f"{word}: {text}\n" if word else text)
 
 
 def end_with_parent() -> None:

@@ -33,11 +33,15 @@ class Contract:
     inputs
         Returns the tensors and arrays that are used again, so that the function must not change
         them, given the file's module and the arguments.
+    base
+        Of a method of ``Parameters``: the class of the room's ``_base`` that it must extend, or
+        empty if it may be any. None for a function of the file.
     """
 
     arguments: tuple[str, ...]
     wrong: Callable[..., str | None] | None = None
     inputs: Callable[..., tuple[Any, ...]] = lambda *_, **__: ()
+    base: str | None = None
 
 
 def _strings(value: object) -> bool:
@@ -84,22 +88,23 @@ def guard(module: ModuleType, room: str) -> None:
     for name, (allowed, what) in CONSTANTS.items():
         if hasattr(module, name) and not allowed(getattr(module, name)):
             raise PluginError(f"{name} is {getattr(module, name)!r}; it has to be {what}")
-    for name, contract in FUNCTIONS.get(room, {}).items():
+    for name, contract in CONTRACTS.get(room, {}).items():
         function = getattr(module, name, None)
-        if inspect.isfunction(function):
+        if contract.base is not None:
+            _guard_parameters(name, contract, room, module)
+        elif inspect.isfunction(function):
             keywords = getattr(getattr(module, "METRIC", None), "needs", ())
             if not hasattr(module, "VARIANTS"):
                 _check_call(function, contract.arguments, keywords if name == "compute" else ())
             setattr(module, name, _checked(function, contract, module))
-    parameters = getattr(module, "Parameters", None)
-    if room in METHODS and getattr(parameters, "__module__", None) == module.__name__:
-        _guard_parameters(parameters, room, module)  # a class of another file is not changed
 
 
-def _guard_parameters(parameters: Any, room: str, module: ModuleType) -> None:
-    """Guard the class ``Parameters`` of a file as `guard` does the file."""
-    name, base, contract = METHODS[room]
-    if base:
+def _guard_parameters(name: str, contract: Contract, room: str, module: ModuleType) -> None:
+    """Guard a method of the class ``Parameters`` of a file as `guard` does the file."""
+    parameters: Any = getattr(module, "Parameters", None)
+    if getattr(parameters, "__module__", None) != module.__name__:
+        return  # a class of another file is not changed
+    if base := contract.base:
         where = f"cntbench.{room}._base"
         if not issubclass(parameters, getattr(importlib.import_module(where), base)):
             raise PluginError(f"Parameters has to be a {where}.{base}: class Parameters({base})")
@@ -153,7 +158,7 @@ def _checked(
     def checked(*args: Any, **kwargs: Any) -> Any:
         inputs = contract.inputs(module, *args, **kwargs)
         real = [x for x in inputs if not getattr(x, "is_meta", not isinstance(x, np.ndarray))]
-        before = [(_copied(item), item) for item in real]
+        before = [(x.copy() if isinstance(x, np.ndarray) else x.clone(), x) for x in real]
         with _without_exit(name, location):
             result = function(*args, **kwargs)
         if find_wrong is None and isinstance(result, Iterator):
@@ -172,10 +177,6 @@ def _without_exit(name: str, location: str) -> Iterator[None]:
         yield
     except SystemExit as error:
         raise PluginError(f"{name} exits Python: {error!r}", where=location) from error
-
-
-def _copied(given: Any) -> Any:
-    return given.copy() if isinstance(given, np.ndarray) else given.clone()
 
 
 #: Rounding error that a range allows.
@@ -253,8 +254,12 @@ def _of_value(result: Any, module: ModuleType, at: Any) -> str | None:
     return "NaN or infinity for finite logits"
 
 
-def _not_an_array(result: Any, *_: Any) -> str | None:
-    return _not_a("a NumPy array", result, "shape", "dtype")
+def _like(kind: str, *attributes: str) -> Callable[..., str | None]:
+    """Return the check that a result, the first argument, has attributes."""
+    return lambda result, *_, **__: _not_a(kind, result, *attributes)
+
+
+_not_an_array = _like("a NumPy array", "shape", "dtype")
 
 
 def _of_array(result: Any, dims: str, shape: tuple[int, ...]) -> str | None:
@@ -300,20 +305,8 @@ def _of_keep(result: Any, module: ModuleType, rule: object, weights: Any) -> str
     return None
 
 
-def _of_picture(result: Any, *_: Any) -> str | None:
-    return _not_a("a matplotlib figure", result, "savefig")
-
-
 def _of_write_file(result: Any, module: ModuleType, tree: object, path: Any) -> str | None:
     return None if path.is_file() else f"without having written {path.name}"
-
-
-def _of_write_folder(result: Any, *_: Any) -> str | None:
-    return _not_a("the list of files that it has written", result, "__iter__")
-
-
-def _of_make(result: Any, *_: Any) -> str | None:
-    return _not_a("a cntbench.prompts.Prompt", result, "tokens", "scored")
 
 
 def _numbers_read(module: ModuleType, at: Any) -> tuple[Any, ...]:
@@ -330,42 +323,45 @@ def _arrays(module: ModuleType, weights: Any, **needs: Any) -> tuple[Any, ...]:
     return (weights, *(need for need in needs.values() if isinstance(need, np.ndarray)))
 
 
-#: What the functions of files promise, by room.
-FUNCTIONS: Mapping[str, Mapping[str, Contract]] = {
+#: What the functions of files, and the methods of their ``Parameters``, promise, by room.
+CONTRACTS: Mapping[str, Mapping[str, Contract]] = {
     "ablations.measures": {
         "measure": Contract(("clean", "ablated"), _of_measure, lambda module, *tensors: tensors)
+    },
+    "ablations.replacements": {
+        "replace": Contract(
+            ("states",), _of_replace, lambda module, rule, states: (states.clean,), "Replacement"
+        )
     },
     "readouts": {"value": Contract(("at",), _of_value, _numbers_read)},
     "estimators": {"estimate": Contract(("edges",), None, _shared)},
     "metrics": {"compute": Contract(("weights",), _of_compute, _arrays)},
+    "metrics.backbones": {
+        "keep": Contract(("weights",), _of_keep, lambda module, rule, weights: (weights,), "")
+    },
     "dynamics.nulls": {
         "draw": Contract(
             ("film", "rng", "size"), _of_draw, lambda module, film, *_, **__: (film.weights,)
         )
     },
-    "figures": {"of_result": Contract(("results", "chosen"), _of_picture)},
+    "dynamics.statistics": {
+        "series": Contract(
+            ("film",), _not_an_array, lambda module, rule, film: (film.weights,), "Statistic"
+        )
+    },
+    "prompts.generators": {
+        "make": Contract(
+            ("language", "rng"), _like("a cntbench.prompts.Prompt", "tokens", "scored"), base=""
+        )
+    },
+    "figures": {
+        "of_result": Contract(("results", "chosen"), _like("a matplotlib figure", "savefig"))
+    },
     "exchange.formats": {
         "write_file": Contract(("tree", "path"), _of_write_file),
         "files": Contract(("tree", "folder")),
-        "write_folder": Contract(("tree", "folder"), _of_write_folder),
+        "write_folder": Contract(
+            ("tree", "folder"), _like("the list of files that it has written", "__iter__")
+        ),
     },
-}
-#: The method of ``Parameters``, by room; the class of the room's ``_base`` that it must be, if any.
-METHODS: Mapping[str, tuple[str, str, Contract]] = {
-    "ablations.replacements": (
-        "replace",
-        "Replacement",
-        Contract(("states",), _of_replace, lambda module, rule, states: (states.clean,)),
-    ),
-    "metrics.backbones": (
-        "keep",
-        "",
-        Contract(("weights",), _of_keep, lambda module, rule, weights: (weights,)),
-    ),
-    "prompts.generators": ("make", "", Contract(("language", "rng"), _of_make)),
-    "dynamics.statistics": (
-        "series",
-        "Statistic",
-        Contract(("film",), _not_an_array, lambda module, rule, film: (film.weights,)),
-    ),
 }

@@ -16,7 +16,6 @@ from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
 from cntbench.models.adapters import adapter
-from cntbench.models.decoder import Decoder
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
 from cntbench.models.trajectory import Trajectory
@@ -184,7 +183,7 @@ def forward_passes(
     """
     largest = max(circuits, key=lambda known: len(known.circuit.components))
     plan = planted_plan(study, ablations, largest)
-    request = _requests(plan, largest.circuit.decoder())[0]
+    request = replace(requests_of(plan, largest.circuit.decoder())[0], readouts=())
     once = _flops(replace(request, ablations=[]))
     requests = [replace(request, ablations=[method]) for method in request.ablations]
     flops = parallel_map(_flops, requests, jobs=jobs)
@@ -229,19 +228,16 @@ def _scores(model: PlantedModel) -> tuple[np.ndarray, np.ndarray]:
     plan = model.plan
     on_readout = list(map(_observes_readout, plan.ablations))
     decoder = model.circuit.decoder(model.difficulty, model.seed)
-    requests = _requests(plan, decoder)
-    results = [influence(replace(request, keep=("prompts",))) for request in requests]
+    results = [
+        influence(replace(request, readouts=(), keep=("prompts",)))
+        for request in requests_of(plan, decoder)
+    ]
     scores = np.mean([result.influence for result in results], axis=0)
     scores[scores < RESOLUTION] = 0.0
     by_prompt = np.mean([result.kept["influence_by_prompt"] for result in results], axis=0)
     effects = np.mean([result.kept["edge_effect_by_prompt"] for result in results], axis=0)
     by_prompt[on_readout] = effects[on_readout]
     return scores, by_prompt
-
-
-def _requests(plan: Plan, decoder: Decoder) -> list[Request]:
-    """Return the request for each task of a plan, of which no readouts are needed."""
-    return [replace(request, readouts=()) for request in requests_of(plan, decoder)]
 
 
 def _observes_readout(entry: AblationEntry) -> bool:

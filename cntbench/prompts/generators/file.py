@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from cntbench.errors import CntbenchError
+from cntbench.errors import CntbenchError, in_file
 from cntbench.prompts import Language, Prompt, Tokens
 from cntbench.prompts.answers import answer_tokens, refuse_unclear, several_tokens, tokens_of
 from cntbench.prompts.columns import Key, cell, choose_columns
@@ -128,10 +128,8 @@ class PromptTable:
         else:
             wrong = self._other_answers(number, right, language, columns)
         twin = _text(row, "corrupted", columns, language) if "corrupted" in columns else None
-        try:
+        with in_file(f"{row.where}: answer"):
             prompt = answered(clean, right, wrong, self.answer, reference=twin)
-        except CntbenchError as error:
-            raise CntbenchError(error.what, where=f"{row.where}: answer", hint=error.hint) from None
         _check_room(len(prompt.tokens), language, f"{row.where}: clean")
         return replace(prompt, origin=row.where)
 
