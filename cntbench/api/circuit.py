@@ -19,7 +19,7 @@ from cntbench.comparison.circuits.command import (
     load_model,
 )
 from cntbench.comparison.circuits.faithfulness import DRAWS, RANKINGS, Choice
-from cntbench.errors import ARGUMENTS, CntbenchError, Named, in_file, unknown
+from cntbench.errors import ARGUMENTS, CntbenchError, Named, in_file, shown, unknown
 from cntbench.exchange.graph_circuits import graph_circuits
 from cntbench.files.output import Folders, path_tuple
 from cntbench.models.checkpoint_choice import chosen_by
@@ -129,13 +129,19 @@ def circuit(
                     "a graph does not say what it was measured on",
                     hint="Name a trajectory and a task: --trajectory nano --task induction.",
                 )
+            count = 32 if prompts is None else prompts
+            if type(count) is not int or count < 1:
+                raise CntbenchError(
+                    f"{shown(prompts)} is not allowed",
+                    where=f"{ARGUMENTS}: prompts",
+                    hint="Of graphs, it is a number; prompts of your own are a task: task=FILE.",
+                )
             with chosen_by(f"{ARGUMENTS}: checkpoint"), in_file(f"{ARGUMENTS}: trajectory"):
                 loaded = (
                     LoadedModel.open(str(trajectory), moment, catalogue, report)
                     if model is None
                     else _in_memory(model, tokenizer, "float32", catalogue)
                 )
-            count = 32 if prompts is None else int(prompts)
             evaluation = Evaluation(patch, readout, count, seed)
             return graph_circuits(graphs, tasks, loaded, evaluation, choice, in_graph=in_graph)
         else:

@@ -162,6 +162,15 @@ def test_other_weights_are_refused(cli, measured, tmp_path):
     assert (code, "their hashes differ" in " ".join(err.split())) == (2, True)
 
 
+@pytest.mark.parametrize("prompts", [[{"clean": [1], "answer": 2}], 0, 2.5])
+def test_prompts_of_graphs_are_a_number(tmp_path, prompts):
+    write_graph(tmp_path / "g.json", graph())
+    with pytest.raises(CntbenchError, match=r"cntbench\.circuit: prompts: .* is not allowed"):
+        cntbench.circuit(
+            tmp_path / "g.json", "induction", trajectory="planted:chain", prompts=prompts
+        )
+
+
 def test_graphs_of_eap_are_put_to_work(cli, measured, tmp_path):
     """The scores of a result, exported: q, k and v have edges, and so has the embedding."""
     model = ["--trajectory", f"dir:{measured / 'checkpoints'}", "--task", "induction"]
