@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cntbench.reporting.terminal import plain_table
-from cntbench.reporting.wording import counted
+from cntbench.reporting.wording import counted, number
 
 
 def circuit_tables(dataset: xr.Dataset) -> RenderableType:
@@ -64,7 +64,7 @@ def _curve(task: xr.Dataset, name: str, title: str) -> Table:
         numbers=["circuit" if np.isnan(share) else f"{100 * share:.3g} %" for share in shares],
     )
     for cells, row in _rows(task):
-        table.add_row(*cells, *map(_number, row[name].values))
+        table.add_row(*cells, *map(number, row[name].values))
     return table
 
 
@@ -99,12 +99,8 @@ def _about(task: xr.Dataset) -> str:
 
 def _interval(row: xr.Dataset, name: str) -> str:
     value, low, high = (row[f"{name}{end}"].item() for end in ("", "_lower", "_upper"))
-    return f"{_number(value)} [dim]\\[{_number(low)}, {_number(high)}][/]"
+    return f"{number(value)} [dim]\\[{number(low)}, {number(high)}][/]"
 
 
 def _random(values: xr.DataArray) -> str:
-    return f"[dim]{_number(values.mean().item() if values.size else np.nan)}[/]"
-
-
-def _number(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value + 0.0:.2f}".replace("-0.00", "0.00")
+    return f"[dim]{number(values.mean().item() if values.size else np.nan)}[/]"

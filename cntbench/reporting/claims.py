@@ -23,6 +23,7 @@ from cntbench.dynamics.claims import ClaimTestResult
 from cntbench.errors import listed
 from cntbench.reporting.terminal import plain_table
 from cntbench.reporting.wording import interval, number
+from cntbench.results.integrity import audit_results
 from cntbench.views.readouts import task_of_interest
 
 #: Number of names in a line of reasons.
@@ -147,11 +148,9 @@ def _lags(trees: Sequence[xr.DataTree]) -> RenderableType:
 def _gaps(path: str, root: xr.Dataset) -> Iterator[Text]:
     """Yield a line for each reason why checkpoints of a file take no part in its claims."""
     left_out: dict[str, list[str]] = {}
-    for index in range(root.sizes["checkpoint"]):
-        bad = root["status"].values[:, :, index] != "ok"
-        if bad.any():
-            status = str(root["status"].values[:, :, index][bad][0])
-            left_out.setdefault(status, []).append(str(root["checkpoint"].values[index]))
+    for row in audit_results(root):
+        if row.status != "ok":
+            left_out.setdefault(row.status, []).append(row.checkpoint)
     for status, names in left_out.items():
         yield Text(f"{path}: left out, {status}: {listed(names, _NAMED)}", style="yellow")
 

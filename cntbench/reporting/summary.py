@@ -16,6 +16,7 @@ from cntbench.errors import CntbenchError, listed
 from cntbench.reporting.sentences.answers import in_short
 from cntbench.reporting.terminal import plain_table
 from cntbench.results.film import usable
+from cntbench.results.integrity import audit_results
 from cntbench.results.selection import index_of
 from cntbench.views.heads import ScoredBehaviour, behaviours
 from cntbench.views.readouts import task_of_interest
@@ -93,14 +94,9 @@ def _prompts(film: xr.Dataset) -> Iterator[Text]:
 
 
 def _gaps(dataset: xr.Dataset) -> Iterator[Text]:
-    for index in np.flatnonzero(~usable(dataset)):
-        cells = dataset.isel(checkpoint=int(index))
-        bad = cells["status"].values != "ok"
-        yield Text(
-            f"{cells['checkpoint'].item()}: {cells['status'].values[bad][0]}: "
-            f"{cells['status_reason'].values[bad][0]}",
-            style="yellow",
-        )
+    for row in audit_results(dataset):
+        if row.status != "ok":
+            yield Text(f"{row.checkpoint}: {row.status}: {row.reason}", style="yellow")
 
 
 #: Headings of the readouts that come first.
