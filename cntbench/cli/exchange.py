@@ -1,4 +1,4 @@
-"""The commands that write and read other programs' files: ``export``, ``import``."""
+"""The commands that write and read other programs' files: ``export``, ``import``, ``seal``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from cntbench.cli.options import Force, Jobs, ResultsPath, Specs, err, names_in,
 from cntbench.errors import CntbenchError, in_file
 from cntbench.plugins import find
 from cntbench.runs.resources import cores
+
+Draws = Annotated[int, typer.Option(min=0, help="Number of draws from each null model.")]
 
 
 def export(
@@ -109,7 +111,7 @@ def import_(
     circuit: Annotated[
         bool, typer.Option("--circuit", help="Set the scores of edges outside the circuit to 0.")
     ] = False,
-    draws: Annotated[int, typer.Option(min=0, help="Number of draws from each null model.")] = 200,
+    draws: Draws = 200,
     jobs: Jobs = None,
     specs: Specs = None,
     force: Force = False,
@@ -139,5 +141,26 @@ def import_(
     out.print(described(graphs), markup=False)
     out.print(
         f"The result is in {output}. To show it:\n\n    cntbench show {output}\n",
+        markup=False,
+    )
+
+
+def seal(
+    results: Annotated[
+        Path, typer.Argument(help="A netCDF file that xarray has written.", metavar="FILE")
+    ],
+    draws: Draws = 200,
+    jobs: Jobs = None,
+    specs: Specs = None,
+) -> None:
+    """Give a film or a selection that xarray has written its checksum and its derived groups."""
+    from cntbench.analysis.sealing import seal as seal_file
+    from cntbench.reporting.terminal import progress_bar
+
+    with progress_bar(err) as progress, in_file(results):
+        seal_file(results, draws=draws, jobs=jobs or cores(), progress=progress)
+    out.print(
+        f"{results} has its checksum and its derived groups. To test claims on it:\n\n"
+        f"    cntbench claims {results}\n",
         markup=False,
     )

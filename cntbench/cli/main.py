@@ -21,7 +21,7 @@ from rich.markup import escape
 from cntbench import __version__
 from cntbench.cli.calibrate import calibrate
 from cntbench.cli.circuit import circuit
-from cntbench.cli.exchange import export, import_
+from cntbench.cli.exchange import export, import_, seal
 from cntbench.cli.figures import figures
 from cntbench.cli.golden import golden
 from cntbench.cli.known import planted, score
@@ -46,7 +46,6 @@ from cntbench.cli.options import (
     write_output,
 )
 from cntbench.cli.report import claims, report, show
-from cntbench.cli.seal import seal
 from cntbench.cli.study import merge, plan, run
 from cntbench.cli.usage import App, CommandInterrupted, Commands, with_options
 from cntbench.errors import (
