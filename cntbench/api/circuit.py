@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,14 @@ from cntbench.prompts.tables import is_table
 from cntbench.reporting.terminal import Terminal, progress_bar
 from cntbench.results.checking import as_result
 from cntbench.results.storage import open_results
+from cntbench.runs.arguments import checked_arguments, plain
 from cntbench.runs.catalogue import Catalogue, load_catalogue
 from cntbench.runs.options import Names, name_tuple
 from cntbench.runs.tasks import Task, task_in_memory
 from cntbench.views.readouts import task_of_interest
 
 
+@checked_arguments
 @with_specs
 def circuit(
     results: xr.DataTree | xr.Dataset | str | Path | Sequence[str | Path],
@@ -113,16 +115,18 @@ def circuit(
         missing.
     """
     where = "cntbench.circuit"
+    if budgets is not None:
+        budgets = _shares(budgets, f"{where}: budgets")
     catalogue = load_catalogue(path_tuple(specs))
     moment = None if checkpoint is None else str(checkpoint)
-    rankings = RANKINGS if ranking is None else name_tuple(ranking)
+    rankings = RANKINGS if ranking is None else name_tuple(ranking, f"{where}: ranking")
     with progress_bar(Terminal(stderr=True), shown=progress) as report, in_file(where):
         if isinstance(results, xr.Dataset | xr.DataTree):
             root = as_result(results, where="the result").to_dataset(inherit=False)
         elif graphs := _graphs(results):
             seed = seed or 0
             choice = Choice(budgets, rankings, select, threshold, draws, seed)  # type: ignore[arg-type]
-            names = () if task is None else name_tuple(task)
+            names = () if task is None else name_tuple(task, f"{where}: task")
             tasks = [_task(catalogue, name) for name in names]
             if not tasks or (trajectory is None and model is None):
                 raise CntbenchError(
@@ -151,7 +155,7 @@ def circuit(
             raise CntbenchError(what, where=f"{ARGUMENTS}: in_graph")
         seed = int(root.attrs.get("seed", 0)) if seed is None else seed
         choice = Choice(budgets, rankings, select, threshold, draws, seed)  # type: ignore[arg-type]
-        chosen = (task_of_interest(root),) if task is None else name_tuple(task)
+        chosen = (task_of_interest(root),) if task is None else name_tuple(task, f"{where}: task")
         at = last_measured(root, moment)
         count = int(root.attrs.get("prompts", 32))
         if prompts is not None:
@@ -162,16 +166,29 @@ def circuit(
             if model is None
             else _in_memory(model, tokenizer, root.attrs.get("dtype", "float32"), catalogue)
         )
-        labels = {"task": chosen, "ablation": ablation and name_tuple(ablation), "checkpoint": at}
+        methods = ablation and name_tuple(ablation, f"{where}: ablation")
+        labels = {"task": chosen, "ablation": methods, "checkpoint": at}
         evaluation = Evaluation(patch, readout, count, seed)
         return evaluate_circuits(root, labels, loaded, evaluation, choice)
+
+
+def _shares(budgets: Sequence[float], where: str) -> tuple[float, ...]:
+    """Return budgets as numbers."""
+    shares = tuple(map(plain, budgets)) if isinstance(budgets, Iterable) else budgets
+    if not isinstance(shares, tuple) or not all(type(share) in (int, float) for share in shares):
+        raise CntbenchError(
+            f"{shown(budgets)} is not a list of numbers",
+            where=where,
+            hint="Write shares of the edges: [0.01, 0.1].",
+        )
+    return shares
 
 
 def _graphs(results: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
     """Return the paths if they are graphs, or none if the input is a result."""
     paths = path_tuple(results)
     graphs = tuple(path for path in paths if path.suffix == ".json")
-    if len(paths) > 1 and len(graphs) < len(paths):
+    if len(paths) != 1 and len(graphs) < max(len(paths), 1):
         raise CntbenchError(
             "expected one result, or graphs of EAP-IG",
             hint="Name one results.nc, or files that end with .json.",

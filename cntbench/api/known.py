@@ -15,9 +15,11 @@ from cntbench.exchange.scores import candidate_array, score_files, scored
 from cntbench.files.output import Folders, path_tuple
 from cntbench.models.planted.spec import Difficulty
 from cntbench.plugins.folders import with_specs
+from cntbench.runs.arguments import checked_arguments
 from cntbench.runs.catalogue import load_catalogue
 
 
+@checked_arguments
 @with_specs
 def save_planted(
     name: str,
@@ -72,6 +74,7 @@ def save_planted(
     )
 
 
+@checked_arguments
 @with_specs
 def score(
     graphs: str | Path | Sequence[str | Path] | Mapping[str, ArrayLike],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, SupportsIndex, Unpack
 
 import torch
 import xarray as xr
@@ -25,6 +25,7 @@ from cntbench.plugins.folders import with_specs
 from cntbench.reporting.failures import failures
 from cntbench.reporting.terminal import Terminal, progress_bar
 from cntbench.results.film import film
+from cntbench.runs.arguments import checked_arguments, plain
 from cntbench.runs.catalogue import StudyEntry, load_catalogue
 from cntbench.runs.executors import Executor, select_executor
 from cntbench.runs.measurer import measure
@@ -47,6 +48,7 @@ from cntbench.runs.tasks import task_in_memory
 from cntbench.specs import StudySpec, build
 
 
+@checked_arguments
 @with_specs
 def run(
     study: str = "nano",
@@ -118,7 +120,9 @@ def run(
         On Ctrl-C. Complete checkpoints are kept; the same call resumes from them.
     """
     where = "cntbench.run"
-    resolved = resolve_device(one_of(DeviceChoice, "device", device, where), scheduler)
+    resolved = resolve_device(
+        one_of(DeviceChoice, "device", device, where), scheduler, f"{where}: device"
+    )
     chosen = None if executor is None else one_of(Executor, "executor", executor, where)
     elsewhere = scheduler is not None or chosen is Executor.SERIAL
     check_script(jobs, where, "cpu" if elsewhere else resolved)
@@ -149,6 +153,7 @@ def run(
     return with_pooled_claims(trees, catalogue.some_claims()) if runs else trees[""]
 
 
+@checked_arguments
 @with_specs
 def influence(
     model: Any,
@@ -159,7 +164,7 @@ def influence(
     prompts: Any = 32,
     answer: str | None = None,
     seed: int = 0,
-    step: int = 0,
+    step: SupportsIndex = 0,
     dtype: Any = "float32",
     layers: Checkpoints = "",
     components: Names = (),
@@ -221,6 +226,7 @@ def influence(
     where = "cntbench.influence"
     budget = memory_budget(memory, where)
     catalogue = load_catalogue(path_tuple(specs))
+    prompts = plain(prompts)
     if not isinstance(prompts, int | float):
         prompts_task, prompts = task_in_memory(
             prompts, "prompts" if task is None else task, where, answer
@@ -239,8 +245,8 @@ def influence(
         "version": 1,
         "summary": "A model in memory.",
         "trajectory": f"memory:{type(model).__name__}",
-        "tasks": ("induction",) if task is None else name_tuple(task),
-        "ablations": name_tuple(ablation),
+        "tasks": ("induction",) if task is None else name_tuple(task, f"{where}: task"),
+        "ablations": name_tuple(ablation, f"{where}: ablation"),
         "prompts": prompts,
         "seed": seed,
         "dtype": str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else dtype,
@@ -253,7 +259,7 @@ def influence(
     study = StudyEntry(where, Path(), build(StudySpec, keys, where=where), ("tasks",), where)
     catalogue.check(study, where=where)
     device = str(device) if isinstance(device, torch.device) else device
-    on = resolve_device(one_of(DeviceChoice, "device", device, where), None)
+    on = resolve_device(one_of(DeviceChoice, "device", device, where), None, f"{where}: device")
     prepare(on, study.spec.dtype)
     with (
         progress_bar(Terminal(stderr=True), shown=progress) as report,
@@ -276,6 +282,7 @@ def influence(
     return film([measured], provenance(plan) | about | {"history": study.name})
 
 
+@checked_arguments
 @with_specs
 def compare(
     results: str | Path | Sequence[str | Path] = (),
@@ -323,7 +330,7 @@ def compare(
     with progress_bar(Terminal(stderr=True), shown=progress) as report:
         measurement = command.Measurement(
             study_changes(**changes),
-            None if circuits is None else name_tuple(circuits),
+            None if circuits is None else name_tuple(circuits, f"{where}: circuits"),
             checkpoints,
             path_tuple(specs),
             where=where,

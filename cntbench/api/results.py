@@ -24,6 +24,7 @@ from cntbench.reporting.terminal import Terminal, progress_bar
 from cntbench.results import storage
 from cntbench.results.checking import as_result
 from cntbench.results.joining import join_films
+from cntbench.runs.arguments import checked_arguments
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.options import Names, check_script, name_tuple
 
@@ -34,6 +35,7 @@ Results = xr.DataTree | xr.Dataset | str | Path
 _FEWEST_DRAWS = 19
 
 
+@checked_arguments
 def open_results(path: str | Path) -> xr.DataTree:
     """Read a result into memory and check that it is complete and satisfies the schema.
 
@@ -54,6 +56,7 @@ def open_results(path: str | Path) -> xr.DataTree:
     return storage.open_results(*path_tuple(path))
 
 
+@checked_arguments
 def film(parts: Results | Iterable[Results]) -> xr.Dataset:
     """Join films of one training run into one film.
 
@@ -77,6 +80,7 @@ def film(parts: Results | Iterable[Results]) -> xr.Dataset:
     return join_films(map(_opened, _listed(parts)), where="cntbench.film")
 
 
+@checked_arguments
 @with_specs
 def claims(
     results: Results,
@@ -120,7 +124,7 @@ def claims(
         )
     check_script(jobs, "cntbench.claims")
     chosen = load_catalogue(path_tuple(specs)).some_claims(
-        None if claims is None else name_tuple(claims)
+        None if claims is None else name_tuple(claims, "cntbench.claims: claims")
     )
     with progress_bar(Terminal(stderr=True), shown=progress) as report:
         if isinstance(results, str | Path):
@@ -132,6 +136,7 @@ def claims(
         )
 
 
+@checked_arguments
 def save_results(
     results: Results,
     path: str | Path,
@@ -174,6 +179,7 @@ def save_results(
     return tree
 
 
+@checked_arguments
 def report(
     results: Results | Iterable[Results],
     path: str | Path | None = None,
@@ -239,6 +245,7 @@ def report(
     return page
 
 
+@checked_arguments
 def leaderboard(files: str | Path | Sequence[str | Path]) -> xr.Dataset:
     """Rank the methods of several comparisons, of one author or of many, for each purpose.
 
@@ -263,6 +270,7 @@ def leaderboard(files: str | Path | Sequence[str | Path]) -> xr.Dataset:
     return rank(path_tuple(files))
 
 
+@checked_arguments
 def show(
     results: Results,
     *,

@@ -42,6 +42,9 @@ def leaderboard(paths: Sequence[Path]) -> xr.Dataset:
         If a file is not a comparison on planted circuits, or was measured on other versions of
         them.
     """
+    if not paths:
+        hint = "Name what cntbench compare -o has written."
+        raise CntbenchError("no comparison is given", hint=hint)
     files = {str(path): _scored(path) for path in distinct_files(paths)}
     first, reference = next(iter(files.items()))
     for path, dataset in files.items():

@@ -48,7 +48,8 @@ def user_path(path: str | Path) -> Path:
 def path_tuple(paths: Folders) -> tuple[Path, ...]:
     """Return one or several paths as a tuple."""
     several = [paths] if isinstance(paths, str | Path) else paths
-    if hasattr(paths, "shape") or not all(isinstance(p, str | Path) and p != "" for p in several):
+    listed = isinstance(several, Iterable) and not hasattr(paths, "shape")
+    if not listed or not all(isinstance(p, str | Path) and p != "" for p in several):
         raise CntbenchError(
             f"{shown(paths)} is not a path", hint="Give one path, or a list of paths."
         )
@@ -168,7 +169,8 @@ def file_exists(name: str) -> bool:
 
 def folder_exists(name: str) -> bool:
     """Return whether a text, which may be anything, is the path of an existing folder."""
-    return os.path.isdir(user_path(name))  # noqa: PTH112 - the text may be too long for a name
+    # The text may be too long for a name.
+    return bool(name) and os.path.isdir(user_path(name))  # noqa: PTH112
 
 
 def is_folder(path: Path) -> bool:

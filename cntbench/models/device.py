@@ -31,8 +31,10 @@ MOST_FUSED = 2**16 - 1
 _WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def resolve(name: str) -> Device:
+def resolve(name: str, where: str = "--device") -> Device:
     """Return the device for ``cpu``, ``cuda`` or ``auto`` (a GPU if there is one).
+
+    ``where`` is the option or the argument, for an error.
 
     Raises
     ------
@@ -45,7 +47,7 @@ def resolve(name: str) -> Device:
         raise CntbenchError(
             "torch finds no GPU"
             + ("" if built else f": its build has no CUDA ({torch.__version__})"),
-            where="--device",
+            where=where,
             hint="Allowed here: cpu, or auto, which uses a GPU if there is one.",
         )
     return "cuda" if present and name in ("cuda", "auto") else "cpu"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from cntbench.errors import CntbenchError, shown, unknown
+from cntbench.runs.arguments import plain
 
 #: One name, or several.
 Names = str | Sequence[str]
@@ -86,19 +87,21 @@ def study_changes(**keys: Unpack[StudyKeys]) -> dict[str, Any]:
     Unknown keys stay: they are refused, with the nearest match, where the spec is made.
     """
     return {
-        key: name_tuple(value) if key in NAMES else value  # type: ignore[arg-type]
+        key: name_tuple(value, key) if key in NAMES else plain(value)  # type: ignore[arg-type]
         for key, value in keys.items()
         if value is not None
     }
 
 
-def name_tuple(names: Names) -> tuple[str, ...]:
-    """Return one or several names as a tuple."""
+def name_tuple(names: Names, where: str) -> tuple[str, ...]:
+    """Return one or several names, the values of an argument, as a tuple."""
     if isinstance(names, str):
         return (names,)
     listed = tuple(names) if isinstance(names, Iterable) and not hasattr(names, "shape") else names
     if not isinstance(listed, tuple) or not all(isinstance(name, str) for name in listed):
         raise CntbenchError(
-            f"{shown(names)} is not a name", hint="Give one name, or a list of names."
+            f"{shown(names)} is not a name",
+            where=where,
+            hint="Give one name, or a list of names.",
         )
     return listed

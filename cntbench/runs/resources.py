@@ -51,7 +51,7 @@ class DeviceChoice(StrEnum):
     AUTO = "auto"
 
 
-def resolve_device(device: DeviceChoice, scheduler: str | None) -> Device:
+def resolve_device(device: DeviceChoice, scheduler: str | None, where: str = "--device") -> Device:
     """Return the device; workers of a running scheduler check by themselves if they have a GPU.
 
     Raises
@@ -63,7 +63,7 @@ def resolve_device(device: DeviceChoice, scheduler: str | None) -> Device:
 
     if scheduler and device is DeviceChoice.CUDA:
         return "cuda"
-    return resolve(device)
+    return resolve(device, where)
 
 
 def chosen_gpus(devices: str | None, jobs: int | None, scheduler: str | None) -> list[str]:
