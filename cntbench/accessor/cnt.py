@@ -265,13 +265,7 @@ class Cnt:
         With ``in_time``, checkpoints have to be in the order of training.
         """
         dataset = selection.with_schema_dims(self._root, needed).compute()
-        sources, targets = ([str(n) for n in dataset[d].values] for d in ("source", "target"))
-        if sources != targets:
-            raise StorageError(
-                "has different sources and targets, but this needs whole graphs",
-                where="the dataset",
-                hint="Select the same components on both sides, or select afterwards.",
-            )
+        selection.check_square(dataset)
         if (dataset["influence"] < 0).any():
             raise StorageError(
                 "variable 'influence' has negative numbers, but this needs weights",

@@ -76,12 +76,15 @@ def tree_of(results: Results, needed: Sequence[str]) -> xr.DataTree:
     Raises
     ------
     StorageError
-        If a variable is missing.
+        If a variable is missing, or sources are not the targets where graphs are drawn.
     """
     if isinstance(results, xr.Dataset):
-        return xr.DataTree(selection.with_schema_dims(results, needed).compute())
-    tree = selection.whole_tree(results)
-    selection.with_schema_dims(tree.to_dataset(inherit=False), needed)
+        tree = xr.DataTree(selection.with_schema_dims(results, needed))
+    else:
+        tree = selection.whole_tree(results)
+        selection.with_schema_dims(tree.to_dataset(inherit=False), needed)
+    if "influence" in needed:
+        selection.check_square(tree.to_dataset(inherit=False))
     return tree.map_over_datasets(lambda group: group.compute())
 
 

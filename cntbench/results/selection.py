@@ -15,8 +15,9 @@ from cntbench.results.schema import COORDINATES, DIMENSIONS, KEPT, VARIABLES
 from cntbench.results.tree import result_tree
 
 _TABLE = {**VARIABLES, **KEPT}
-#: Dims of a cell.
+#: Dims of a cell, and of a film.
 CELL = ("task", "ablation", "checkpoint")
+FILM = (*CELL, "source", "target")
 #: Variables of which films, graphs and their labels are made.
 OF_FILMS = ("influence", "influence_se", "status", "status_reason")
 #: Most labels that a message lists in full.
@@ -35,7 +36,8 @@ def with_schema_dims(dataset: xr.Dataset, needed: Sequence[str]) -> xr.Dataset:
     Raises
     ------
     StorageError
-        If a variable or a coordinate of one is missing, or has a dim that the schema lacks.
+        If a variable or a coordinate of one is missing, or has a dim that the schema lacks or that
+        has nothing in it.
     """
     if "step" in dataset.dims and "checkpoint" in dataset.coords:
         dataset = dataset.swap_dims(step="checkpoint")
@@ -52,6 +54,9 @@ def with_schema_dims(dataset: xr.Dataset, needed: Sequence[str]) -> xr.Dataset:
                 where="the dataset",
                 hint=f"Select several, by a list: {dim}=[…].",
             )
+    for dim in FILM:
+        if dim in dims and not dataset.sizes.get(dim, 1):
+            raise StorageError(f"has no {dim}", where="the dataset", hint="Select at least one.")
     labels = {
         name: (about.dims, dataset[name].values.reshape(-1), dataset[name].attrs)
         for name, about in COORDINATES.items()
@@ -59,6 +64,17 @@ def with_schema_dims(dataset: xr.Dataset, needed: Sequence[str]) -> xr.Dataset:
     }
     variables = {name: _with_all_dims(name, dataset.variables[name]) for name in needed}
     return xr.Dataset(variables, coords=labels, attrs=dataset.attrs)
+
+
+def check_square(dataset: xr.Dataset) -> None:
+    """Raise a `StorageError` unless the sources of a dataset are its targets."""
+    sources, targets = ([str(n) for n in dataset[d].values] for d in ("source", "target"))
+    if sources != targets:
+        raise StorageError(
+            "has different sources and targets, but this needs whole graphs",
+            where="the dataset",
+            hint="Select the same components on both sides, or select afterwards.",
+        )
 
 
 def component_attributes(root: xr.Dataset, side: str = "source") -> list[dict[str, int | str]]:

@@ -281,3 +281,23 @@ def test_a_dataset_is_not_changed_by_what_it_is_asked(film):
     film.cnt.metric("gini")
     film.cnt.roles()
     assert film.identical(before)
+
+
+@pytest.mark.parametrize("dim", ["task", "ablation", "checkpoint", "source", "target"])
+def test_a_selection_of_nothing_is_refused(film, dim):
+    nothing = film.isel({dim: []})
+    drawn = ("film", "heatmap", "circuit", "bump", "recurrence")
+    calls = [nothing.cnt.graph, nothing.cnt.roles, lambda: nothing.cnt.metric("gini")]
+    for call in (*calls, *(getattr(nothing.cnt.plot, name) for name in drawn)):
+        with pytest.raises(StorageError) as caught:
+            call()
+        assert str(caught.value).startswith(f"the dataset: has no {dim}")
+    assert nothing._repr_html_()
+
+
+@pytest.mark.parametrize("name", ["film", "heatmap", "circuit"])
+def test_figures_of_graphs_have_the_same_sources_and_targets(film, name):
+    part = film.isel(source=slice(0, 3))
+    with pytest.raises(StorageError) as caught:
+        getattr(part.cnt.plot, name)()
+    assert "different sources and targets" in str(caught.value)
