@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator
 from numpy.typing import ArrayLike, NDArray
 
 from cntbench.errors import printable, unknown
-from cntbench.files.output import FileKind, begins, check_output, contains
+from cntbench.files.output import FileKind, begins, check_output, contains, path_tuple
 from cntbench.results.storage import write_atomically
 from cntbench.views.colours import ON_LIGHT
 from cntbench.views.steps import StepAxis
@@ -136,7 +136,7 @@ def canvas(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
     return owner, ax
 
 
-def save(figure: Figure, path: Path, *, force: bool = False) -> None:
+def save(figure: Figure, path: str | Path, *, force: bool = False) -> None:
     """Write a figure; with one version of matplotlib, the same figure has the same bytes.
 
     Text stays text in SVG and PDF, in DejaVu Sans.
@@ -155,6 +155,7 @@ def save(figure: Figure, path: Path, *, force: bool = False) -> None:
     CntbenchError
         If there is no such format, or the file cannot be written.
     """
+    (path,) = path_tuple(path)
     kind = path.suffix.removeprefix(".")
     if kind not in KINDS:
         raise unknown("format", kind, KINDS, where=str(path))

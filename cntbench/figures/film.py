@@ -27,6 +27,7 @@ from cntbench.figures._results import (
 )
 from cntbench.figures._style import COLOURS, DOUBLE, GREY, INK, SCALE, SINGLE, blank, canvas, styled
 from cntbench.results.selection import indices_of
+from cntbench.runs.options import Names, name_tuple
 from cntbench.views.film import FilmView
 from cntbench.views.film import film as view
 
@@ -49,7 +50,7 @@ def film(
     *,
     task: str | None = None,
     ablation: str | None = None,
-    checkpoints: Sequence[str] | None = None,
+    checkpoints: Names | None = None,
     steps: Sequence[int] | None = None,
     ax: Axes | None = None,
 ) -> Figure:
@@ -83,7 +84,7 @@ def film(
     tree = tree_of(results, OF_FILMS)
     graph = view(tree, *cell_of(tree, task, ablation))
     root = tree.to_dataset(inherit=False)
-    named = indices_of(root, "checkpoint", checkpoints or ())
+    named = indices_of(root, "checkpoint", name_tuple(checkpoints or (), "checkpoints"))
     named += [moment_of(tree, None, step) for step in steps or ()]
     distinct("checkpoint", [graph.checkpoint[moment] for moment in named])
     if ax is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,6 +21,7 @@ from cntbench.figures._style import (
     steps_below,
     styled,
 )
+from cntbench.runs.options import Names, name_tuple
 from cntbench.views.metrics import FOREMOST, WIDTH, MetricView, metric, metric_names
 from cntbench.views.missing import Missing
 from cntbench.views.phases import phases as view_phases
@@ -34,7 +33,7 @@ _ROW = 3
 @styled
 def metrics(
     results: Results,
-    names: Sequence[str] | None = None,
+    names: Names | None = None,
     *,
     task: str | None = None,
     ablation: str | None = None,
@@ -63,9 +62,10 @@ def metrics(
     """
     tree = tree_of(results, OF_FILMS)
     cell = cell_of(tree, task, ablation)
-    distinct("metric", names or ())
+    names = name_tuple(names or (), "names")
+    distinct("metric", names)
     known = require(metric_names(tree))
-    for name in names or ():
+    for name in names:
         if name not in known:
             raise unknown("metric of graphs", name, known)
     shown = list(names or [name for name in FOREMOST if name in known] or known[:6])

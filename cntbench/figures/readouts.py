@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from matplotlib.figure import Figure
 
 from cntbench.figures import _phases
 from cntbench.figures._results import Chosen, Results, cell_of, over_prompts, tree_of
 from cntbench.figures._style import SINGLE, band, blank, colour, line, steps_below, styled
 from cntbench.results import selection
+from cntbench.runs.options import Names, name_tuple
 from cntbench.views.missing import Missing
 from cntbench.views.phases import phases as view_phases
 from cntbench.views.readouts import readouts as view
@@ -20,7 +19,7 @@ from cntbench.views.steps import step_axis
 def readouts(
     results: Results,
     *,
-    tasks: Sequence[str] | None = None,
+    tasks: Names | None = None,
     task: str | None = None,
     ablation: str | None = None,
     width: float = SINGLE,
@@ -53,7 +52,7 @@ def readouts(
     tree = tree_of(results, ("readout_value", "readout_se", "status"))
     behaviour = view(tree)
     root = tree.to_dataset(inherit=False)
-    names = behaviour.task if tasks is None else tasks
+    names = behaviour.task if tasks is None else name_tuple(tasks, "tasks")
     shown = [selection.index_of(root, "task", name) for name in names]
     axis = step_axis(behaviour.step)
     x = axis.place(behaviour.step)

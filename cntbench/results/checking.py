@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import xarray as xr
 
-from cntbench.errors import StorageError, warn
+from cntbench.errors import StorageError, in_file, warn
 from cntbench.results.schema import validate
 from cntbench.results.selection import whole_tree
 from cntbench.results.tree import groups_of, result_tree
@@ -26,13 +26,8 @@ def as_result(results: xr.Dataset | xr.DataTree, *, where: str) -> xr.DataTree:
     StorageError
         If the film does not satisfy the schema.
     """
-    if not isinstance(results, xr.Dataset | xr.DataTree):
-        raise StorageError(
-            f"is not a result but a {type(results).__name__}",
-            where=where,
-            hint="Pass what cntbench.run, film or open_results returns, or a selection from it.",
-        )
-    groups = groups_of(whole_tree(results))
+    with in_file(where):
+        groups = groups_of(whole_tree(results))
     validate(groups["/"], where=where)
     tree = _tree(groups)
     fitting = dict(_valid_groups(groups, where, fits=tree is not None))

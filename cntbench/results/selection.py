@@ -120,10 +120,16 @@ def whole_tree(results: xr.Dataset | xr.DataTree) -> xr.DataTree:
     Raises
     ------
     StorageError
-        As `with_schema_dims`.
+        As `with_schema_dims`; if it is none of these.
     """
     if isinstance(results, xr.Dataset):
         return xr.DataTree(with_dims(results))
+    if not isinstance(results, xr.DataTree):
+        raise StorageError(
+            f"is not a result but a {type(results).__name__}",
+            where="the dataset",
+            hint="Pass what cntbench.run, film or open_results returns, or a selection from it.",
+        )
     if results.parent is not None:  # such as one of several seeds; its groups begin at "/" then
         results = results.copy(deep=False)
     groups = {group.path: group.to_dataset(inherit=False) for group in results.subtree}

@@ -528,6 +528,34 @@ def test_names_are_drawn_as_they_are_whatever_they_hold(tmp_path):
     assert "\x1b" not in text
 
 
+def test_a_name_stands_for_a_list_of_one(root, tree):
+    checkpoint, metric = str(root["checkpoint"].values[-1]), "gini"
+    cell = {"task": "bigram", "ablation": str(root["ablation"].values[0])}
+    assert len(draw.film(root, checkpoints=checkpoint, **cell).axes) == 2  # and the scale
+    titles = [ax.get_title(loc="left") for ax in draw.metrics(tree, metric, **cell).axes]
+    assert titles == [metric]
+    handles = draw.readouts(root, tasks="bigram").legends[0].get_texts()
+    assert [text.get_text() for text in handles] == ["bigram"]
+
+
+@pytest.mark.parametrize(
+    ("results", "said"),
+    [
+        (lambda root: "results.nc", "is not a result but a str"),
+        (lambda root: None, "is not a result but a NoneType"),
+        (lambda root: root.isel(checkpoint=slice(0)), "has no checkpoint"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told(root, results, said):
+    with pytest.raises(CntbenchError, match=said):
+        draw.heatmap(results(root))
+
+
+def test_the_path_of_a_figure_may_be_text(root, tmp_path):
+    draw.save(draw.heatmap(root.isel(task=[0], ablation=[0])), str(tmp_path / "figure.svg"))
+    assert (tmp_path / "figure.svg").stat().st_size
+
+
 def test_effects_are_points_with_bars_of_two_errors_largest_first(root, tree):
     ax = draw.effects(tree, task="bigram", step=64).axes[0]
     cell = root.sel(task="bigram", readout="logit_difference", checkpoint="step64")
