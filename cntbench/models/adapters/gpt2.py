@@ -50,13 +50,11 @@ def shape(config: GPT2Config) -> Shape:
 def decoder(config: GPT2Config, tensors: Mapping[str, Tensor]) -> Decoder:
     """Map a GPT-2 ``state_dict`` to stages."""
     size = shape(config)
-    # The first models on the hub have no prefix.
-    root = "" if "wte.weight" in tensors else "transformer."
-    words, positions = tensors[f"{root}wte.weight"], tensors[f"{root}wpe.weight"]
+    words, positions = (tensors[f"transformer.{kind}.weight"] for kind in ("wte", "wpe"))
     norm = LayerNorm(config.layer_norm_epsilon)
     stages: list[Stage] = []
     for layer in range(config.n_layer):
-        prefix = f"{root}h.{layer}."
+        prefix = f"transformer.h.{layer}."
         mlp = MLP(
             _folded(tensors, f"{prefix}mlp.c_fc", f"{prefix}ln_2"),
             _linear(tensors, f"{prefix}mlp.c_proj"),
@@ -67,7 +65,7 @@ def decoder(config: GPT2Config, tensors: Mapping[str, Tensor]) -> Decoder:
     return Decoder(
         embed=partial(with_positions, words=words, positions=positions),
         stages=tuple(stages),
-        final_norm=layer_norm(tensors, f"{root}ln_f", config.layer_norm_epsilon),
+        final_norm=layer_norm(tensors, "transformer.ln_f", config.layer_norm_epsilon),
         unembed=unembedding(tensors, "lm_head", embedding=words, config=config),
         components=size.components,
         context=size.context,
