@@ -179,6 +179,15 @@ def is_folder(path: Path) -> bool:
     return status is not None and stat.S_ISDIR(status.st_mode)
 
 
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """Return the sorted paths of a pattern without hidden ones, which editors and systems leave."""
+    return sorted(
+        path
+        for path in folder.glob(pattern)
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
 def begins(*starts: bytes) -> Callable[[Path], bool]:
     """Return a function that recognises files by their first bytes."""
     return lambda path: head(path).startswith(starts)

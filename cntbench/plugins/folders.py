@@ -27,7 +27,7 @@ from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 from cntbench.errors import CntbenchError, PluginError, SpecError, nearest, warn
-from cntbench.files.output import file_status, is_folder, path_tuple, user_path
+from cntbench.files.output import file_status, is_folder, path_tuple, user_path, visible
 from cntbench.plugins.contracts import guard
 
 P = ParamSpec("P")
@@ -92,7 +92,7 @@ class PluginFolder:
         patterns = ("_*.py", *(f"{subfolder}/*.py" for subfolder in SUBFOLDERS.values()))
         files = {
             file.relative_to(path).as_posix(): _content(file)
-            for file in sorted(file for pattern in patterns for file in path.glob(pattern))
+            for file in sorted(file for pattern in patterns for file in visible(path, pattern))
             if file.name != "__init__.py"
         }
         for name in _MADE_BY_CNTBENCH:
@@ -340,20 +340,16 @@ def _of_packages() -> tuple[PluginFolder, ...]:
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:
             spec = importlib.util.find_spec(point.value)
+            paths = spec.submodule_search_locations if spec else ()
+            folders += [PluginFolder.read(Path(path), point.value) for path in paths or ()]
+            reason = "" if paths else "it is not a package" if spec else "there is no such module"
+        except SpecError as error:
+            reason = str(error).partition("\n")[0]
         except (Exception, SystemExit) as error:
-            spec, reason = None, f"{type(error).__name__}: {error}"
-        else:
-            reason = "there is no such module"
-        if spec is None or not spec.submodule_search_locations:
+            reason = _in_one_line(error)
+        if reason:
             package = point.dist.name if point.dist else "a package"
-            warn(
-                f"plug-ins of {package} are left out: {point.name} = {point.value}: "
-                + (reason if spec is None else "it is not a package")
-            )
-            continue
-        folders += [
-            PluginFolder.read(Path(path), point.value) for path in spec.submodule_search_locations
-        ]
+            warn(f"plug-ins of {package} are left out: {point.name} = {point.value}: {reason}")
     return tuple(folders)
 
 

@@ -18,7 +18,7 @@ from cntbench import plugins
 from cntbench.ablations.ablation import Ablation, check
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchNote, Named, SpecError, distinct, nearest, unknown, warn
-from cntbench.files.output import folder_exists, is_folder, user_path
+from cntbench.files.output import folder_exists, is_folder, user_path, visible
 from cntbench.metrics.backbones._base import Backbone
 from cntbench.models.planted.circuit import Circuit
 from cntbench.plugins import shipped_folder, spec_folders
@@ -270,11 +270,11 @@ def _keep(entries: Named[T], check: Callable[[T], None]) -> None:
 def _files(folder: Path) -> Iterable[tuple[str, Path]]:
     if folder in package_folders():
         for subfolder, kind in FOLDERS.items():
-            yield from ((kind, path) for path in sorted((folder / subfolder).glob("*.toml")))
+            yield from ((kind, path) for path in visible(folder / subfolder, "*.toml"))
         return
     if not is_folder(folder):
         raise not_specs(folder)
-    for path in sorted(folder.rglob("*.toml")):
+    for path in visible(folder, "**/*.toml"):
         subfolder = path.parent.relative_to(folder).as_posix().removeprefix(".")
         if subfolder not in FOLDERS:
             raise SpecError(

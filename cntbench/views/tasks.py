@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
+from cntbench.files.output import visible
 from cntbench.files.parsing import parse_json
 from cntbench.plugins import spec_folders
 
@@ -21,7 +22,9 @@ def kinds(root: xr.Dataset, task: str) -> dict[str, Kind]:
     do the other. A *control* is a task of the folder ``controls`` that is not a variant.
     """
     specs = _specs(root)
-    controls = {path.stem for folder in spec_folders() for path in folder.glob("controls/*.toml")}
+    controls = {
+        path.stem for folder in spec_folders() for path in visible(folder, "controls/*.toml")
+    }
     of_task: dict[str, Kind] = {}
     for name in map(str, root["task"].values):
         if name == task:

@@ -284,6 +284,35 @@ def test_a_package_that_is_not_there_is_left_out(announced):
     assert "it is not a package" in str(warned[1].message)
 
 
+@pytest.mark.parametrize("name", ["results.nc", "measures/folder.py/x"])
+def test_a_package_whose_folder_cannot_be_used_is_left_out(tmp_path, announced, name):
+    """It stops no command: nobody has named it."""
+    write(tmp_path, "c_package/__init__.py", "")
+    write(tmp_path, "c_package/measures/mine.py", MEASURE.format(1, 1))
+    write(tmp_path, f"c_package/{name}", "")
+    announced("c_package")
+    with pytest.warns(CntbenchWarning, match="of a package are left out: point0 = ") as said:
+        assert sorted(room("measure")) == SHIPPED
+    assert str(tmp_path / "c_package") in str(said[0].message)
+
+
+def test_hidden_files_are_no_plugins_and_no_specs(tmp_path):
+    """Editors leave links that lead nowhere, other systems files of their own."""
+    write(tmp_path, "measures/mine.py", MEASURE.format(1, 1))
+    (tmp_path / "measures/.#mine.py").symlink_to("nowhere")
+    write(tmp_path, "measures/._mine.py", "\0")
+    write(tmp_path, ".ipynb_checkpoints/mine.toml", "")
+    for folder in ("", "ablations", "backbones", "planted", "controls"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / ".#mine.toml").symlink_to("nowhere")
+    with using([tmp_path]):
+        assert sorted(room("measure")) == sorted([*SHIPPED, "mine"])
+        assert not room("measure").broken
+        catalogue = load_catalogue([tmp_path])
+        assert backbone("top_k").name == "top_k"
+    assert not any(getattr(catalogue, kind).broken for kind in ("tasks", "ablations", "planted"))
+
+
 def test_an_error_in_a_plugin_is_told_from_a_defect(tmp_path):
     text = MEASURE.format(1, "clean / ablated")
     path = write(tmp_path, "measures/mine.py", text)

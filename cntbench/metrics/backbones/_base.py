@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cntbench import plugins
 from cntbench.errors import unknown
+from cntbench.files.output import visible
 from cntbench.plugins import spec_folders
 from cntbench.plugins.folders import folders_in_use
 from cntbench.specs import BackboneSpec, build, read_toml
@@ -67,7 +68,7 @@ def backbone(name: str, *, where: str | None = None) -> Backbone:
     files = {
         path.stem: path
         for folder in (*spec_folders(), *(plugin_folder.path for plugin_folder in folders_in_use()))
-        for path in sorted((folder / "backbones").glob("*.toml"))
+        for path in visible(folder, "backbones/*.toml")
     }
     if name not in files:
         raise unknown("backbone", name, files, where=where)

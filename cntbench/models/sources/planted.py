@@ -14,7 +14,7 @@ from typing import get_args
 from safetensors.torch import save_file
 
 from cntbench.errors import CntbenchError, unknown
-from cntbench.files.output import file_exists, user_path
+from cntbench.files.output import file_exists, user_path, visible
 from cntbench.files.parsing import split_names
 from cntbench.models import checkpoint_files, named_weights
 from cntbench.models.cache import cached_folder
@@ -120,7 +120,7 @@ def _file(name: str, specs: Sequence[Path]) -> Path:
     files: dict[str, Path] = {
         path.stem: path
         for folder in (*spec_folders(), *specs)
-        for path in sorted((folder / "planted").glob("*.toml"))
+        for path in visible(folder, "planted/*.toml")
     }
     if name not in files:
         raise unknown("planted circuit", name, files)
