@@ -49,27 +49,25 @@ def leaderboard(paths: Sequence[Path]) -> xr.Dataset:
     first, reference = next(iter(files.items()))
     for path, dataset in files.items():
         _check_same_models(reference, dataset, first, path)
-    methods: list[xr.Dataset] = []
-    origins: list[list[str]] = []
+    methods: dict[str, tuple[str, xr.Dataset]] = {}
+    origins: dict[str, list[str]] = {}
     for path, dataset in files.items():
         for name in map(str, dataset["ablation"].values):
             method = dataset.sel(ablation=name)
-            namesakes = [
-                i
-                for i, other in enumerate(methods)
-                if str(other["ablation"].item()).split(" (")[0] == name
-            ]
-            match = next((i for i in namesakes if _same(methods[i], method)), None)
-            if match is not None:
-                origins[match].append(path)
-                continue
-            label = f"{name} ({Path(path).stem})" if namesakes else name
-            methods.append(method.assign_coords(ablation=label))
-            origins.append([path])
-    joined = xr.concat(methods, dim="ablation", combine_attrs="drop_conflicts")
+            known = (
+                label
+                for label, (namesake, other) in methods.items()
+                if namesake == name and _same(other, method)
+            )
+            labels = (name, f"{name} ({Path(path).stem})", f"{name} ({path})")
+            label = next(known, None) or next(label for label in labels if label not in methods)
+            methods.setdefault(label, (name, method.assign_coords(ablation=label)))
+            origins.setdefault(label, []).append(path)
+    columns = [method for _, method in methods.values()]
+    joined = xr.concat(columns, dim="ablation", combine_attrs="drop_conflicts")
     seed = int(reference.attrs.get("seed", 0))
     verdicts = verdict(joined["score_by_model"], joined["forward_passes"], seed=seed)
-    names = ["; ".join(paths) for paths in origins]
+    names = ["; ".join(paths) for paths in origins.values()]
     return (
         joined.assign(verdicts)
         .assign(origin=("ablation", names, described("origin", "files of the method")))

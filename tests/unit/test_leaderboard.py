@@ -43,6 +43,15 @@ def test_methods_of_several_files_are_ranked_together(files):
     xr.testing.assert_identical(cntbench.leaderboard(list(map(str, files))), found)
 
 
+def test_files_of_one_name_keep_their_methods_apart(tmp_path):
+    paths = [tmp_path / author / "comparison.nc" for author in "abc"]
+    for number, path in enumerate(paths):
+        path.parent.mkdir()
+        write_dataset(compared({"mine": 0.7 + number / 10}, [4]), path, COMPARISON)
+    names = ["mine", "mine (comparison)", f"mine ({paths[2]})"]
+    assert list(leaderboard(paths)["ablation"].values) == names
+
+
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
