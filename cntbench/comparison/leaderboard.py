@@ -79,11 +79,8 @@ def _scored(path: Path) -> xr.Dataset:
     """Read the scores by which the methods of a comparison are ranked."""
     dataset = open_comparison(path)
     if "score_by_model" not in dataset or "circuit_sha256" not in dataset:
-        raise CntbenchError(
-            "has no scores on planted circuits, or an earlier version wrote it without them",
-            where=str(path),
-            hint=_AGAIN,
-        )
+        what = "has no scores on planted circuits"
+        raise CntbenchError(what, where=str(path), hint=_AGAIN)
     variables = ["score_by_model", "forward_passes", "circuit_sha256"]
     if "passed" in dataset:
         special = dataset["passed"]

@@ -181,7 +181,7 @@ def _mark_duplicates(dataset: xr.Dataset) -> None:
 
 
 def _in_schema(values: xr.Variable, variable: Variable) -> xr.Variable:
-    """Return values as the schema has them: checkpoint files may be of an older version."""
+    """Return values with the dims and attributes of the schema, and texts of any length."""
     if variable.type == "text":  # labels of fixed length would cut longer ones
         values = values.astype(object)
     values = values.transpose(*variable.dims)

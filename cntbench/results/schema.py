@@ -180,7 +180,7 @@ VARIABLES: Mapping[str, Variable] = {
 }
 
 #: Scores of heads: where they attend on the clean prompts, and what their values write. The first
-#: two are in every result, the others since they are measured.
+#: two are in every result; golden films lack the others.
 HEAD_SCORES = ("prefix_matching", "previous_token", "duplicate_token", "positional", "copying")
 
 _OF_PROMPTS = "for each prompt; NaN beyond the prompts of a task"
