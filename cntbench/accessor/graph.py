@@ -45,7 +45,7 @@ def cell_graph(cell: xr.Dataset) -> nx.DiGraph:
     _describe(graph, cell)
     sources, targets = (cell[side].values.astype(str).tolist() for side in ("source", "target"))
     arrays = {
-        name: cell[variable].transpose("source", "target").values
+        name: cell[variable].variable.transpose("source", "target").values
         for name, variable in OF_EDGES.items()
         if variable in cell
     }
@@ -85,7 +85,7 @@ def _describe(graph: nx.DiGraph, cell: xr.Dataset) -> None:
     columns = {name: cell[name].values for name in HEAD_SCORES if name in cell}
     for variable, suffix in (("readout_effect", ""), ("readout_effect_se", "_standard_error")):
         if variable in cell:
-            values = cell[variable].transpose("readout", "source").values
+            values = cell[variable].variable.transpose("readout", "source").values
             for readout, effects in zip(cell["readout"].values, values, strict=True):
                 columns[f"{readout}_effect{suffix}"] = effects
     if names == [str(name) for name in cell["target"].values]:
@@ -96,7 +96,7 @@ def _describe(graph: nx.DiGraph, cell: xr.Dataset) -> None:
 
 def _roles(cell: xr.Dataset) -> dict[str, Any]:
     weights, errors = (
-        cell[name].transpose("source", "target").values.astype(np.float64)
+        cell[name].variable.transpose("source", "target").values.astype(np.float64)
         for name in ("influence", "influence_se")
     )
     layer = cell["source_layer"].values

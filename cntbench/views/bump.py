@@ -68,7 +68,7 @@ def bump(tree: xr.DataTree, role: Role, task: str, ablation: str) -> Bump | Miss
     cell = group.sel(task=task, ablation=ablation)
     side = SIDE[role]
     rank, strength, error = (
-        cell[f"{role}_{name}"].transpose("checkpoint", side).values.astype(np.float64)
+        cell[f"{role}_{name}"].variable.transpose("checkpoint", side).values.astype(np.float64)
         for name in ("rank", "strength", "strength_se")
     )
     return Bump(

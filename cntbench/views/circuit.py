@@ -103,7 +103,8 @@ def circuit(tree: xr.DataTree, task: str, checkpoint: int | None = None) -> Circ
     order = [int(i) for i in np.argsort(-size, kind="stable") if size[i] > 0]
     does = behaviours(root, task, at)
     parts = {i: _part(views[0], root, at, i, does) for i in order}
-    prompts = prompts_of(root.sel(task=task).isel(checkpoint=at))
+    counted = root[["status", *({"prompts_measured"} & root.keys())]]
+    prompts = prompts_of(counted.sel(task=task).isel(checkpoint=at))
     clear = _stand_out(views, at, float(prompts))
     chosen = tuple(parts[i] for i in order if clear[i])[:_COMPONENTS]
     return CircuitView(

@@ -57,11 +57,11 @@ def effects(
 ) -> EffectView:
     """Return effects on a readout, of one task by one ablation."""
     root = tree.to_dataset(inherit=False)
-    cell = root.sel(task=task, ablation=ablation, readout=readout)
+    names = ["readout_effect", "readout_effect_se", "readout_unit"]
+    cell = root[names].sel(task=task, ablation=ablation, readout=readout)
     dims = ("checkpoint", "source")
     effect, error = (
-        cell[name].transpose(*dims).values.astype(np.float64)
-        for name in ("readout_effect", "readout_effect_se")
+        cell[name].variable.transpose(*dims).values.astype(np.float64) for name in names[:2]
     )
     return EffectView(
         readout=readout,

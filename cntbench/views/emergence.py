@@ -86,7 +86,8 @@ def emergence(dataset: xr.Dataset, task: str, *, draws: int = _DRAWS) -> Emergen
         return None
     smooth = smoothed(values)
     noise = random_state(0, "emergence").standard_normal((draws if measured else 1, len(values)))
-    cell = dataset.isel(checkpoint=usable(dataset)).sel(task=task)
+    counted = dataset[["status", *({"prompts_measured"} & dataset.keys())]]
+    cell = counted.isel(checkpoint=usable(dataset)).sel(task=task)
     noisy = smooth + _widening(cell) * errors * noise
     fits = np.array([smoothed(row) for row in noisy])
 

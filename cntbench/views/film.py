@@ -68,9 +68,9 @@ def film(tree: xr.DataTree, task: str, ablation: str) -> FilmView:
     """Return the film of one task by one ablation."""
     root = tree.to_dataset(inherit=False)
     places = layout(root)
-    cell = root.sel(task=task, ablation=ablation)
-    matrix = cell["influence"].transpose("checkpoint", "source", "target").values
-    errors = cell["influence_se"].transpose("checkpoint", "source", "target").values
+    cell = root[["influence", "influence_se", "status"]].sel(task=task, ablation=ablation)
+    matrix = cell["influence"].variable.transpose("checkpoint", "source", "target").values
+    errors = cell["influence_se"].variable.transpose("checkpoint", "source", "target").values
     measured = ~np.isnan(matrix)
     sent, received = (
         divide(np.nansum(matrix, axis=axis, dtype=np.float64), measured.sum(axis=axis))

@@ -59,14 +59,12 @@ def behaviours(
 
     Heads that do nothing are left out, and so are MLPs. A result need not have all of the scores.
     """
+    at = {"task": root.get_index("task").get_loc(task), "checkpoint": checkpoint}
     by_component: dict[str, list[ScoredBehaviour]] = {}
     for behaviour in BEHAVIOURS:
         if behaviour.score not in root:
             continue
-        scores = root[behaviour.score]
-        if "task" in scores.dims:
-            scores = scores.sel(task=task)
-        values = scores.isel(checkpoint=checkpoint).values
+        values = root.variables[behaviour.score].isel(at, missing_dims="ignore").values
         for i in np.flatnonzero(np.nan_to_num(values) >= THRESHOLD):
             component = str(root["source"].values[i])
             if behaviour.score != _GENERAL or component not in by_component:

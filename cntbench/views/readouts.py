@@ -66,7 +66,7 @@ def readouts(tree: xr.DataTree) -> Readouts:
     counts = usable(root)
     dims = ("task", "readout", "checkpoint")
     value, error = (
-        np.where(counts, root[name].transpose(*dims).values.astype(np.float64), np.nan)
+        np.where(counts, root[name].variable.transpose(*dims).values.astype(np.float64), np.nan)
         for name in ("readout_value", "readout_se")
     )
     return Readouts(
@@ -81,10 +81,9 @@ def readouts(tree: xr.DataTree) -> Readouts:
 
 def usable_accuracy(dataset: xr.Dataset, task: str) -> tuple[Array, Array, NDArray[Any]]:
     """Return accuracy, its standard errors and steps, at the usable checkpoints that have it."""
-    film = dataset.isel(checkpoint=usable(dataset)).sel(task=task, readout="accuracy")
-    values, errors = (
-        film[name].values.astype(np.float64) for name in ("readout_value", "readout_se")
-    )
+    names = ["readout_value", "readout_se"]
+    film = dataset[names].isel(checkpoint=usable(dataset)).sel(task=task, readout="accuracy")
+    values, errors = (film[name].values.astype(np.float64) for name in names)
     known = ~np.isnan(values)
     return values[known], errors[known], film["step"].values[known]
 
@@ -107,8 +106,8 @@ def steepest_rise(dataset: xr.Dataset, task: str, readout: str) -> tuple[int, in
         The two steps; None if it never rose, was not measured, or there are fewer than two
         usable checkpoints.
     """
-    film = dataset.isel(checkpoint=usable(dataset))
-    values = film["readout_value"].sel(task=task, readout=readout).values
+    film = dataset["readout_value"].isel(checkpoint=usable(dataset))
+    values = film.sel(task=task, readout=readout).values
     steps = film["step"].values
     rises = np.diff(values)
     if not (rises > 0).any():

@@ -43,5 +43,5 @@ def recurrence(tree: xr.DataTree, task: str, ablation: str) -> Recurrence | Miss
     return Recurrence(
         summary=str(cell.attrs.get("comment", cell.attrs.get("long_name", ""))),
         step=np.asarray(tree["step"].values, dtype=np.int64),
-        value=cell.transpose("checkpoint", "other_checkpoint").values.astype(np.float64),
+        value=cell.variable.transpose("checkpoint", "other_checkpoint").values.astype(np.float64),
     )

@@ -63,7 +63,7 @@ def head_scores(tree: xr.DataTree, task: str) -> HeadScores:
     courses = []
     for name in names:
         scores = root[name].sel(task=task) if "task" in root[name].dims else root[name]
-        values = scores.transpose("checkpoint", "source").values.astype(np.float64)
+        values = scores.variable.transpose("checkpoint", "source").values.astype(np.float64)
         courses.append(np.where(usable(root)[:, None], values, np.nan)[:, heads])
     value = np.stack(courses)
     steps = np.asarray(root["step"].values, dtype=np.int64)

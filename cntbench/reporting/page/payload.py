@@ -91,7 +91,7 @@ def _behaviour(tree: xr.DataTree) -> tuple[dict[str, Array], dict[str, list[int]
     arrays: dict[str, Array] = {"readout": view.value, "readout_error": view.error}
     for behaviour in _known(root):
         scores = root[behaviour.score].broadcast_like(root["status"].isel(ablation=0, drop=True))
-        values = scores.transpose("task", "source", "checkpoint").values.astype(np.float64)
+        values = scores.variable.transpose("task", "source", "checkpoint").values.astype(np.float64)
         arrays[behaviour.score] = np.where(usable(root), values, np.nan)
     return arrays, {name: list(values.shape) for name, values in arrays.items()}
 
@@ -171,7 +171,7 @@ def _labels(
     foremost = [known.index(name) for name in FOREMOST if name in known]
     summary = recurrence(tree, *cells[0])
     counts = np.flatnonzero(usable(root))
-    status = root["status"].transpose("task", "ablation", "checkpoint").values
+    status = root["status"].variable.transpose("task", "ablation", "checkpoint").values
     return {
         "task": behaviour.task,
         "ablation": [str(name) for name in root["ablation"].values],
