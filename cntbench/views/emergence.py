@@ -89,7 +89,7 @@ def emergence(dataset: xr.Dataset, task: str, *, draws: int = _DRAWS) -> Emergen
     counted = dataset[["status", *({"prompts_measured"} & dataset.keys())]]
     cell = counted.isel(checkpoint=usable(dataset)).sel(task=task)
     noisy = smooth + _widening(cell) * errors * noise
-    fits = np.array([smoothed(row) for row in noisy])
+    fits = smoothed(noisy)
 
     def moment(step: float, lows: Array, highs: Array) -> DatedStep:
         tail = (1 - CONFIDENCE) / 2
@@ -121,12 +121,23 @@ def _widening(cell: xr.Dataset) -> float:
 
 
 def smoothed(values: Array) -> Array:
-    """Return the best curve that rises and then falls: isotonic regression around its peak."""
+    """Return the best curves that rise and then fall: isotonic regression around their peaks.
+
+    Dims ``…, checkpoint``.
+    """
+    rows = np.atleast_2d(values)
+    rising = _rising(rows)
+    before = np.arange(rows.shape[1]) < rising.argmax(axis=1)[:, None]
+    falling = -_rising(-np.where(before, rows.max(), rows))
+    return np.where(before, rising, falling).reshape(values.shape)
+
+
+def _rising(rows: Array) -> Array:
+    """Return the isotonic regression of each row, by that of all rows, each above the last."""
     from scipy.optimize import isotonic_regression
 
-    rising = isotonic_regression(values).x
-    peak = int((rising == rising.max()).argmax())
-    return np.concatenate([rising[:peak], isotonic_regression(values[peak:], increasing=False).x])
+    above = np.ptp(rows) * np.arange(len(rows))[:, None]
+    return np.asarray(isotonic_regression((rows + above).ravel()).x.reshape(rows.shape) - above)
 
 
 def _above(values: Array, errors: Array) -> NDArray[np.bool_]:

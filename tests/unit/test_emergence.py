@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 
+import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import isotonic_regression
 from scipy.stats import norm
 from support.films import random_film
 
@@ -74,6 +78,16 @@ def test_a_course_that_rises_and_falls_is_smoothed_as_such():
     course = [0.0, 0.1, 0.0, 0.9, 0.7, 0.8, 0.5]
     np.testing.assert_allclose(smoothed(np.array(course)), [0.0, 0.05, 0.05, 0.9, 0.75, 0.75, 0.5])
     np.testing.assert_allclose(smoothed(np.array([0.2, 0.4, 0.9])), [0.2, 0.4, 0.9])
+
+
+@given(hnp.arrays(np.float64, (4, 7), elements=st.floats(0, 1, width=16)))
+def test_curves_are_smoothed_together_as_each_by_itself(curves):
+    for together, curve in zip(smoothed(curves), curves, strict=True):
+        rising = isotonic_regression(curve).x
+        peak = int(rising.argmax())
+        falling = isotonic_regression(curve[peak:], increasing=False).x
+        np.testing.assert_allclose(together, [*rising[:peak], *falling], atol=1e-12)
+        np.testing.assert_array_equal(smoothed(curve), [*rising[:peak], *falling])
 
 
 def like_nano(steps):
@@ -150,6 +164,7 @@ def test_checkpoints_that_failed_have_no_prompts(film):
     counts = np.full((film.sizes["task"], len(STEPS)), 8.0)
     counts[:, 5] = np.nan
     counted = changed.assign(prompts_measured=(("task", "checkpoint"), counts))
+    counted.attrs["prompts"] = 1000  # at most
     task = str(film["task"].values[0])
     assert emergence(counted, task) == emergence(changed, task)
 

@@ -516,6 +516,18 @@ def test_chance_alone_makes_a_component_stand_out_in_one_of_twenty_results(root,
     assert found <= 15  # 7.5 expected, with a standard deviation of 2.7
 
 
+def test_fewer_prompts_that_were_measured_let_fewer_components_stand_out(root):
+    changed = root.copy(deep=True).assign_attrs(prompts=64)
+    changed["readout_effect"][:] = 4.0
+    changed["readout_effect_se"][:] = 1.0
+    counts = np.full((changed.sizes["task"], changed.sizes["checkpoint"]), 64)
+    for last, stands_out in ((64, True), (3, False)):
+        counts[0, -1] = last
+        counted = changed.assign(prompts_measured=(("task", "checkpoint"), counts))
+        view = circuit(xr.DataTree(counted), str(changed["task"].values[0]))
+        assert bool(view.part) is stands_out
+
+
 def test_a_single_prompt_lets_no_component_stand_out(root):
     changed = root.copy(deep=True).assign_attrs(prompts=1)
     changed["readout_effect"][:] = 3.0
