@@ -9,6 +9,7 @@ import xarray as xr
 
 from cntbench.analysis.derived import NullDraws, derived
 from cntbench.errors import CntbenchWarning, StorageError, warn
+from cntbench.files.output import check_writable
 from cntbench.parallel import Progress
 from cntbench.results.checking import as_result
 from cntbench.results.storage import UNSEALED, open_results, write_results
@@ -71,6 +72,7 @@ def seal(path: Path, *, draws: int, jobs: int, progress: Progress) -> xr.DataTre
     tree = open_results(path)
     if UNSEALED not in tree.attrs:
         raise StorageError("is sealed already: its checksum is right", where=str(path))
+    check_writable(path)
     tree = complete(tree, draws=draws, jobs=jobs, progress=progress, where=str(path))
     write_results(tree, path)
     return tree

@@ -19,6 +19,7 @@ from cntbench.dynamics.phases import find_phases
 from cntbench.dynamics.statistics.stability_gap import over_lags
 from cntbench.dynamics.verdicts import CellVerdicts, claim_group, merge_verdicts, phase_group
 from cntbench.errors import CntbenchError
+from cntbench.files.output import check_writable
 from cntbench.parallel import Progress
 from cntbench.plugins import own_sources, room, sources_attribute
 from cntbench.prompts import seed_sequence
@@ -148,9 +149,9 @@ def add_verdicts(
     CntbenchError
         If no checkpoint of it was measured.
     """
-    tree = with_verdicts(
-        open_results(path), claims, draws=draws, jobs=jobs, progress=progress, where=str(path)
-    )
+    tree = open_results(path)
+    check_writable(to or path)
+    tree = with_verdicts(tree, claims, draws=draws, jobs=jobs, progress=progress, where=str(path))
     write_results(tree, to or path)
     return tree
 

@@ -172,9 +172,9 @@ def save_results(
     StorageError
         If the film does not satisfy the schema, or the file cannot be written.
     """
-    tree = _complete(results, draws, jobs, progress, "cntbench.save_results")
     (file,) = path_tuple(path)
     check_output(file, storage.RESULT, force=force)
+    tree = _complete(results, draws, jobs, progress, "cntbench.save_results")
     storage.write_results(tree, file)
     return tree
 

@@ -104,7 +104,7 @@ def circuit(
     """Measure how much of the readout a method's circuits recover, by budget of edges."""
     from cntbench.api.circuit import circuit as evaluate
     from cntbench.comparison.circuits.command import CIRCUITS, add_circuits
-    from cntbench.files.output import check_output
+    from cntbench.files.output import check_output, check_writable
     from cntbench.reporting.circuits import circuit_tables
     from cntbench.results.selection import labels_of
     from cntbench.results.storage import open_results
@@ -118,6 +118,8 @@ def circuit(
         )
     if add and (graphs or len(results) > 1):
         raise CntbenchError("--add needs one result to add the circuits to")
+    if add:
+        check_writable(results[0])
     tree = open_results(results[0]) if len(results) == 1 and not graphs else None
     root = None if tree is None else tree.to_dataset(inherit=False)
     with in_file(results[0]):

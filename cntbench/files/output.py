@@ -71,17 +71,30 @@ def check_output(
     Raises
     ------
     StorageError
-        If the path names no file, its folder does not exist, or `check_files` refuses it.
+        If the path names no file, its folder does not exist or cannot be written, or `check_files`
+        refuses it.
     """
     if not path.name:
         where = None if path == Path() else str(path)  # Python turns an empty path into "."
         raise StorageError("no file is named", where=where, hint="Name a file to write.")
     check_files([path], kind, inputs=inputs, force=force)
-    if file_status(path) is None and not is_folder(path.resolve().parent):
+    folder = path.resolve().parent
+    if file_status(path) is None and not is_folder(folder):
         raise StorageError(
             f"cannot be written: there is no folder {path.parent}",
             where=str(path),
             hint="Create the folder, or name a file in another one.",
+        )
+    check_writable(path)
+
+
+def check_writable(path: Path) -> None:
+    """Raise a `StorageError` unless files can be made in the folder of a file, before it is."""
+    if not os.access(path.resolve().parent, os.W_OK):
+        raise StorageError(
+            f"cannot be written: no file can be made in the folder {path.parent}",
+            where=str(path),
+            hint="Name a file in another folder.",
         )
 
 

@@ -9,14 +9,16 @@ from pathlib import Path
 
 from filelock import FileLock
 from platformdirs import user_cache_path
+from safetensors import SafetensorError
 
 from cntbench.errors import CntbenchError
+from cntbench.files.output import user_path
 
 
 def cache_folder() -> Path:
     """Return the cache folder: ``CNTBENCH_CACHE`` if it is set, else the user's cache folder."""
     chosen = os.environ.get("CNTBENCH_CACHE")
-    return Path(chosen) if chosen else user_cache_path("cntbench")
+    return user_path(chosen) if chosen else user_cache_path("cntbench")
 
 
 def cached_folder(
@@ -58,7 +60,7 @@ def cached_folder(
             if not in_place:
                 shutil.rmtree(folder, ignore_errors=True)
                 unfinished.rename(folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the latter on a full disk
         raise CntbenchError(
             f"the trajectory cannot be stored: {error}",
             where=str(folder.parent),

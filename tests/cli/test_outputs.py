@@ -301,6 +301,35 @@ def test_a_tilde_is_the_home_folder(cli, monkeypatch, tmp_path):
     assert str(home / "eap.json") in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(
+            f"{command.words} -o {command.output}"
+            for command in COMMANDS
+            if command.output == command.written
+        ),
+        "claims r.nc",
+        "seal part.nc",
+        "circuit r.nc --add",
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(cli, words, monkeypatch):
+    xr.open_dataset("r.nc").isel(checkpoint=[0]).to_netcdf("part.nc")
+    for work in (
+        *("cntbench.exchange.eap_import.import_graphs", "cntbench.comparison.command.compare"),
+        *("cntbench.analysis.verdicts.with_verdicts", "cntbench.analysis.sealing.complete"),
+        "cntbench.api.circuit.circuit",
+    ):
+        monkeypatch.setattr(work, None)
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: not (mode == os.W_OK and path == Path.cwd())
+    )
+    code, err = cli(words)
+    assert code == 2
+    assert "cannot be written: no file can be made in the folder ." in err
+
+
 def test_a_folder_of_that_name_can_be_named(cli):
     assert cli("export r.nc --output=./~.csv") == (0, "")
     Path("~").mkdir()

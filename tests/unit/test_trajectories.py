@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from support.runs import quiet
 from support.trajectories import spoil, write_trajectory
@@ -289,6 +290,19 @@ def test_a_damaged_cache_says_what_to_do(small_nano, tmp_path):
     shutil.rmtree(folder / "step0")
     with pytest.raises(CntbenchError, match=r"damaged.*\n?.*Delete the folder"):
         open_trajectory("nano", quiet)
+
+
+def test_a_full_cache_is_an_error_and_a_tilde_the_home_folder(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr("cntbench.models.sources.planted.save_file", fail)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CNTBENCH_CACHE", "~/cache")
+    with pytest.raises(CntbenchError) as caught:
+        open_trajectory("planted:chain", quiet)
+    assert "No space left on device" in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "cache"))
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(small_nano, tmp_path, monkeypatch):
