@@ -30,12 +30,14 @@ def freeze(
     """Freeze a result's numbers, with the study that measures them again."""
     from cntbench.reporting.wording import counted
     from cntbench.runs.golden import freeze as freeze_result
+    from cntbench.runs.golden import has_study
 
     files = freeze_result(results, to)
+    against = "" if has_study(to) else " --results FILE"
     size = decimal(sum(path.stat().st_size for path in files))
     out.print(
         f"Froze {counted(len(files), 'file')} of task × ablation, {size}: {to}. "
-        f"To check them:\n\n    cntbench golden check {to}\n",
+        f"To check them:\n\n    cntbench golden check {to}{against}\n",
         markup=False,
     )
 

@@ -164,15 +164,17 @@ def open_results(path: Path) -> xr.DataTree:
     return valid_tree(groups, where)
 
 
-def open_sealed(path: Path) -> xr.DataTree:
+def open_sealed(path: Path, *, hint: str = _AGAIN) -> xr.DataTree:
     """Read a result that `write_results` has written, with all of its groups.
+
+    ``hint`` says what to do about a damaged one.
 
     Raises
     ------
     StorageError
         As `open_results`, and if the file has no checksum or a group violates its schema.
     """
-    groups, sealed = read_netcdf(path)
+    groups, sealed = read_netcdf(path, hint=hint)
     if not sealed:
         raise StorageError("has no checksum, so it was not written by cntbench", where=str(path))
     return validated_tree(groups, str(path))

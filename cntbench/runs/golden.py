@@ -60,6 +60,10 @@ _SAME = ("tasks", "ablations", "prompts", "seed", "tokenizer")
 _NAMED = 5
 
 
+#: What a golden result has of its study, unless it was imported.
+_STUDY = {"study_spec", "spec"}
+
+
 @dataclass(frozen=True)
 class Golden:
     """The content of a golden folder.
@@ -165,6 +169,11 @@ def freeze(results: Path, folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
+def has_study(folder: Path) -> bool:
+    """Return whether the numbers of a golden folder can be measured again, not only compared."""
+    return {*_manifest(folder)["made_by"]} >= _STUDY
+
+
 def load_golden(folder: Path) -> Golden:
     """Read a golden folder.
 
@@ -176,7 +185,7 @@ def load_golden(folder: Path) -> Golden:
     manifest = _manifest(folder)
     films = []
     for name, checksum in manifest["files"].items():
-        tree = open_sealed(folder / name)
+        tree = open_sealed(folder / name, hint="Restore the file, or freeze the result again.")
         if content_checksum(tree) != checksum:
             raise StorageError(
                 f"is not the frozen file: its checksum differs from that in {MANIFEST}",
@@ -223,7 +232,7 @@ def _plan(golden: Golden, catalogue: Catalogue, progress: Progress) -> Plan:
     """Return the plan of the frozen study, without untrained models."""
     where = str(golden.folder / MANIFEST)
     alternative = "Or check a result that was measured elsewhere: --results FILE."
-    if not {"study_spec", "spec"} <= {*golden.made_by}:
+    if not {*golden.made_by} >= _STUDY:
         raise CntbenchError(
             "the frozen result was not made by cntbench run, so there is no study to run again",
             where=where,

@@ -119,6 +119,7 @@ def test_damage_is_found(cli, tmp_path):
     frozen = zero.read_bytes()
     zero.write_bytes(frozen[:-100])
     assert "induction.zero.nc: is truncated, damaged" in problem()
+    assert "Restore the file, or freeze the result again." in problem()
     zero.write_bytes(mean.read_bytes())
     assert "induction.zero.nc: is not the frozen file" in problem()
     zero.unlink()
@@ -159,7 +160,9 @@ def study(tmp_path_factory):
     write_study(folder / "specs", "tiny", folder / "checkpoints", untrained=1)
     assert run_cli_in(folder, "run", *STUDY)[0] == 0
     freeze = ("golden", "freeze", "runs/tiny/results.nc", "--to", "golden")
-    assert run_cli_in(folder, *freeze)[0] == 0
+    code, out, _ = run_cli_in(folder, *freeze)
+    assert code == 0
+    assert "cntbench golden check golden\n" in out
     return folder, shutil.copytree(folder, folder.with_name("kept"))
 
 
@@ -192,7 +195,8 @@ def test_a_study_that_is_not_there_any_more(frozen, cli):
     assert "the study cannot be run again: no such folder" in err
     assert "--results FILE" in err
     write(Path("film.nc"))
-    cli("golden", "freeze", "film.nc", "--to", "films")
+    out = cli("golden", "freeze", "film.nc", "--to", "films")[1]
+    assert "cntbench golden check films --results FILE\n" in out
     code, _, err = frozen("golden", "check", "films")
     assert code == 2
     assert "was not made by cntbench run" in err
