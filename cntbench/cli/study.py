@@ -132,9 +132,6 @@ def _interruptible() -> Iterator[None]:
     except Interrupted as interrupted:
         err.print(f"Interrupted: {interrupted}. The same command resumes from there.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    except KeyboardInterrupt:  # before or after measuring, or between the runs of seeds
-        err.print("Interrupted. What is measured is kept: the same command resumes from there.")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def _run_seeds(

@@ -56,7 +56,7 @@ class Judgement:
         number, reason = self.verdict.decisive, self.verdict.reason
         if not reason or self.results[number].reason:
             return reason
-        return f"{self.statistics[number].replace('_', ' ')} {reason}"
+        return f"{self.statistics[number].replace('_', ' ')}: the effect {reason}"
 
 
 def file_judgements(group: xr.Dataset, claims: Sequence[str] | None = None) -> list[Judgement]:

@@ -215,8 +215,8 @@ def _verdict(
     for number, (minimum, test) in numbered:
         if test.upper < minimum and test.power >= ENOUGH:
             present = test.value >= minimum
-            explained = f"explained by {rule.rules_out[number]}"
-            reason = explained if present else "smaller than the claim requires"
+            explained = f"is explained by {rule.rules_out[number]}"
+            reason = explained if present else "is smaller than the claim requires"
             power = f"; {minimum:g} would be found with probability {test.power:.2f}"
             return verdict("not supported", reason + power, number)
     for number, (minimum, test) in numbered:
@@ -224,10 +224,10 @@ def _verdict(
             return verdict("inconclusive", _weak(test), number)
     for number, (minimum, test) in numbered:
         if test.effect < minimum:
-            unclear = f"not clearly {minimum:g} or more, which the claim requires"
+            unclear = f"is not clearly {minimum:g} or more, which the claim requires"
             return verdict("inconclusive", unclear, number)
         if several and test.lower <= 0:
-            return verdict("inconclusive", "perhaps 0", number)
+            return verdict("inconclusive", "may be 0", number)
     # Among tests with equal p-values, the last is the most specific one.
     weakest = max(range(len(tests)), key=lambda number: (tests[number].p_value, number))
     if corrected > rule.level:
@@ -235,7 +235,7 @@ def _verdict(
             draws = draws_needed(answered, rule.level)
             few = f"cannot be told from chance in so few draws: {draws} are needed"
             return verdict("inconclusive", few, weakest)
-        return verdict("inconclusive", f"perhaps explained by {rule.rules_out[weakest]}", weakest)
+        return verdict("inconclusive", f"may be explained by {rule.rules_out[weakest]}", weakest)
     return verdict("supported", "", weakest)
 
 

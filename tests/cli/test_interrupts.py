@@ -143,7 +143,6 @@ def test_every_command_is_interrupted_wherever_it_is(folder, name, monkeypatch, 
         assert len(calls) == at, "nothing goes on"
         assert (code, "Traceback" in err) == (130, False)
         assert err.count("Interrupted") == 1, "what has happened is said, once"
-        assert name != "run" or "he same command resumes from there." in err
     if name in ("merge", "claims"):
         assert Path("run/results.nc").read_bytes() == before
     if name == "run":

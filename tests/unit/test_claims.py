@@ -155,16 +155,16 @@ def two(tmp_path) -> Claim:
         (GOOD, GOOD, "supported", "", 1),
         (replace(GOOD, p_value=0.04), GOOD, "supported", "", 0),
         (replace(GOOD, p_value=0.06), GOOD, "inconclusive",
-         "perhaps explained by graphs in no order", 0),
+         "may be explained by graphs in no order", 0),
         (GOOD, replace(GOOD, p_value=0.06), "inconclusive",
-         "perhaps explained by the layers alone", 1),
+         "may be explained by the layers alone", 1),
         # There is stability, but no more than layers give.
         (GOOD, replace(GOOD, null=0.85, lower=0.0, upper=0.1, p_value=0.04), "not supported",
-         "explained by the layers alone", 1),
+         "is explained by the layers alone", 1),
         (GOOD, replace(GOOD, value=0.05, null=0.0, lower=0.0, upper=0.1, p_value=0.3),
-         "not supported", "smaller than the claim requires", 1),
+         "not supported", "is smaller than the claim requires", 1),
         (GOOD, replace(GOOD, value=0.2, null=0.1, lower=-0.1, upper=0.3, p_value=0.3),
-         "inconclusive", "not clearly 0.2 or more, which the claim requires", 1),
+         "inconclusive", "is not clearly 0.2 or more, which the claim requires", 1),
         # An effect that might have been missed is no absent one.
         (GOOD, replace(GOOD, value=0.05, null=0.0, lower=0.0, upper=0.1, p_value=0.3, power=0.5),
          "inconclusive", "is not seen, but may be missed with probability 0.5", 1),
@@ -176,7 +176,7 @@ def two(tmp_path) -> Claim:
         (ClaimTestResult(reason="no such thing"), GOOD, "inconclusive", "no such thing", 0),
         # A test that fails outweighs one that is undecided.
         (replace(GOOD, p_value=0.5), replace(GOOD, lower=0.0, upper=0.1), "not supported",
-         "explained by the layers alone", 1),
+         "is explained by the layers alone", 1),
     ],
 )  # fmt: skip
 def test_the_verdict_follows_from_the_tests(two, first, second, word, reason, decisive):
@@ -194,7 +194,7 @@ def test_over_several_films_an_effect_has_to_be_more_than_that_of_some(two):
     wide = [GOOD, replace(GOOD, lower=-0.1)]
     assert judge([two.rule], [wide])[0].label == "supported"
     verdict = judge([two.rule], [wide], several=True)[0]
-    assert (verdict.label, verdict.reason, verdict.decisive) == ("inconclusive", "perhaps 0", 1)
+    assert (verdict.label, verdict.reason, verdict.decisive) == ("inconclusive", "may be 0", 1)
 
 
 def test_verdicts_are_corrected_for_the_number_of_claims_that_are_answered(two):
@@ -239,7 +239,7 @@ def test_stability_that_layers_explain_is_said_to_be():
     film = layers_only(np.random.default_rng(0), template(checkpoints=60))
     tests, verdict = examined(film, ["spreader_hierarchy"])["spreader_hierarchy"]
     power = tests[verdict.decisive].power
-    told = f"explained by the layers alone; 0.1 would be found with probability {power:.2f}"
+    told = f"is explained by the layers alone; 0.1 would be found with probability {power:.2f}"
     assert (verdict.label, verdict.reason) == ("not supported", told)
 
 

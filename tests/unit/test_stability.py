@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,8 @@ from cntbench.comparison.trained import Cell, depends_on_others
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.known_circuits import planted_plan
 
+#: Circuits of each kind; docs/compare.md says of how many its figures are.
+FILMS = int(os.environ.get("CNTBENCH_FILMS", "30"))
 EDGES = np.triu(np.ones((6, 6), dtype=bool), 1)
 
 
@@ -64,6 +68,25 @@ def test_intervals_of_scores_hold_the_score_of_every_resample():
     np.testing.assert_allclose(ends[:, 0, 0], np.quantile(each, [0.025, 0.975]), atol=1e-12)
     assert np.isnan(ends[:, 1:]).all()  # every edge is in the total truth
     assert np.isnan(ends[:, :, 1]).all()
+
+
+@pytest.mark.parametrize(
+    ("prompts", "least", "most"), [(4, 0.2, 0.9), (8, 0.5, 0.95), (32, 0.8, 1.0)]
+)
+@pytest.mark.parametrize("noise", [0.5, 1.0, 2.0])
+def test_resamples_of_few_prompts_are_no_confidence_interval(noise, prompts, least, most):
+    """Noise makes scores of resamples smaller; ``docs/compare.md`` gives the coverage."""
+    rng, edges = np.random.default_rng(0), np.triu(np.ones((11, 11), dtype=bool), 1)
+    held = []
+    for _ in range(FILMS):
+        truth = edges & (rng.random(edges.shape) < 0.3)
+        size = np.where(edges, rng.exponential(1 + 2 * truth), np.nan)
+        values = size[..., None] + noise * rng.standard_normal((*edges.shape, prompts))
+        made = Recovery("dag", "realistic", 0, "a", size, truth, edges, by_prompt=values)
+        low, high = score_intervals([made], ["truth_direct"], ["a"]).squeeze()
+        held.append(low <= auroc(size, truth) <= high)
+    print(f"{prompts} prompts, noise {noise}: {np.mean(held):.2f}")
+    assert least <= np.mean(held) <= most
 
 
 def test_a_circuit_with_one_model_counts_as_much_as_one_with_three():

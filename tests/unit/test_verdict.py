@@ -170,26 +170,43 @@ def ranks_of(values, names):
     return verdict(scores(values, names))["rank"].values[0]
 
 
-@pytest.mark.parametrize("methods", [2, 18])
+def normal(rng, methods):
+    """Scatter of methods over circuits."""
+    return rng.standard_normal((methods, 8, 1))
+
+
+def skewed(rng, methods):
+    """Scatter with a long tail, up to ten times as large for some methods as for others."""
+    return rng.uniform(0.3, 3, (methods, 1, 1)) * (rng.exponential(size=(methods, 8, 1)) - 1)
+
+
+@pytest.mark.parametrize("methods", [2, 6, 18])
 @pytest.mark.parametrize(
-    ("ahead", "is_seen"), [(0, 0.0), (6, 0.97)], ids=["all are alike", "one is better"]
+    ("scatter", "ahead", "is_seen", "most_wrong"),
+    [
+        (normal, 0, 0.0, 0.05),
+        (normal, 2, 0.25, 0.05),
+        (normal, 6, 0.97, 0.05),
+        (skewed, 0, 0.0, 0.2),
+    ],
 )
-def test_ranks_of_equally_good_methods_seldom_differ(methods, ahead, is_seen):
+def test_ranks_of_equally_good_methods_seldom_differ(methods, scatter, ahead, is_seen, most_wrong):
     """``docs/compare.md`` gives the rates of 400 comparisons. By pairs, 0.95 of 18 are wrong."""
-    count = int(os.environ.get("CNTBENCH_FILMS", "100"))
+    count = int(os.environ.get("CNTBENCH_FILMS", "50"))
     rng = np.random.default_rng(methods)
     names, wrong, seen = [f"m{i}" for i in range(methods)], [], []
     for _ in range(count):
-        values = rng.standard_normal((1, 8, 1)) + rng.standard_normal((methods, 8, 1))
+        values = rng.standard_normal((1, 8, 1)) + scatter(rng, methods)
         values = values + 0.5 * rng.standard_normal((methods, 8, 3))
         values[0] += ahead
         ranks = ranks_of(values, names)
         statements, true = int((ranks - 1).sum()), methods - 1 if ahead else 0
         wrong.append(max(0, statements - true) / max(1, statements))
-        seen.append(ranks[0] == 1 and (ranks[1:] > 1).all())
-    print(f"{methods} methods: {np.mean(wrong):.3f} wrong, {np.mean(seen):.3f} seen")
-    assert np.mean(wrong) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / count)
-    assert np.mean(seen) >= (is_seen if methods == 2 else 0.9 * is_seen)
+        seen.append((ranks[0] == 1) * (ranks[1:] > 1).mean())
+    found = f"{np.mean(wrong):.3f} wrong, {np.mean(seen):.3f} seen"
+    print(f"{methods} methods, {scatter.__name__}, one ahead by {ahead}: {found}")
+    assert np.mean(wrong) <= most_wrong + 3 * np.sqrt(most_wrong * (1 - most_wrong) / count)
+    assert np.mean(seen) >= is_seen
 
 
 def test_ranks_are_those_of_scipy_and_a_loop_over_pairs():
