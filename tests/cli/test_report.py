@@ -69,9 +69,9 @@ def test_of_several_results_the_page_stands_in_the_folder_that_holds_them(cli, t
     cntbench.report(tree["seed0"], "one.html")
     cntbench.show(tree["seed0"])
     tree["seed0"].cnt.plot.film(task="induction", ablation="zero")
-    for key in ("title", "comparison"):
+    for key, value in (("title", "x"), ("comparison", xr.Dataset())):
         with pytest.raises(CntbenchError, match=f"cntbench.report: {key}: is of one result"):
-            cntbench.report(files, **{key: "x"})
+            cntbench.report(files, **{key: value})
     with pytest.raises(CntbenchError, match="appears twice"):
         cntbench.report([files[0], files[0]])
     with pytest.raises(CntbenchError, match="no result is given"):
