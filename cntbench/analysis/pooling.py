@@ -79,9 +79,13 @@ def _pooled_power(tests: Sequence[ClaimTestResult], minimum: float) -> tuple[flo
     power = np.array([test.power for test in tests])
     distance = divide(minimum - needed, error, 0.0)
     if np.allclose(power, special.ndtr(distance), atol=0.02):
-        in_errors = np.clip(divide(needed, error, 0.0), 0, quantile(1 - LEVEL))
-        pooled = root * distance.mean() + (root - 1) * in_errors.mean()
+        needed_errors = divide(needed, error, 0.0)
+        gain = (root - 1) * np.clip(needed_errors, 0, quantile(1 - LEVEL)).mean()
+        pooled = root * distance.mean() + gain
         pooled *= error.mean() / total if pooled > 0 else 1
+        if error.all():  # the effect for which the same formula gives this power
+            distance_found = (quantile(ENOUGH) * total / error.mean() - gain) / root
+            detectable = (distance_found + needed_errors.mean()) / (1 / error).mean()
     else:
         z_found, (z_missed, variance) = -quantile([t.least / 2 for t in tests]), _MISSED
         z_score = power * z_found + (1 - power) * z_missed

@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from cntbench.analysis.calibration.simulated import template
 from cntbench.analysis.pooling import pool_tests
@@ -70,6 +71,31 @@ def test_the_power_of_pools_follows_from_a_simulated_power(films, found):
     assert pool_tests([one] * films, 1.0).power == pytest.approx(
         rate(films, 99, 0.0, found=found), abs=0.12
     )
+
+
+@pytest.mark.parametrize("needed", [0.5, 1.6, 4.0])
+def test_the_detectable_effect_is_the_one_whose_power_is_enough(needed):
+    """Also where a film's test needs more errors than the pooled power counts."""
+    errors = np.array([0.5, 1.0, 1.5])
+
+    def pooled(minimum):
+        films = [
+            ClaimTestResult(
+                value=1.0,
+                null=0.0,
+                lower=1 - 1.96 * error,
+                upper=1 + 1.96 * error,
+                p_value=0.01,
+                mid_p_value=0.01,
+                power=norm.cdf((minimum - needed) / error),
+                detectable=needed + norm.ppf(0.8) * error,
+                least=0.005,
+            )
+            for error in errors
+        ]
+        return pool_tests(films, minimum)
+
+    assert pooled(pooled(2.0).detectable).power == pytest.approx(0.8, abs=1e-3)
 
 
 def test_a_statistic_below_the_floor_ties_with_the_draws_at_it(monkeypatch):
