@@ -18,7 +18,7 @@ from cntbench.comparison import command
 from cntbench.comparison.pooled import with_pooled_claims
 from cntbench.errors import CntbenchError, Named, shown, unknown, warn
 from cntbench.files.output import Folders, path_tuple, user_path
-from cntbench.models.device import description, prepare
+from cntbench.models.device import check_precision, description, prepare
 from cntbench.models.in_memory import at_step, read_model
 from cntbench.models.precision import TYPES, moved
 from cntbench.plugins.folders import with_specs
@@ -143,6 +143,7 @@ def run(
         else:
             early = options["jobs"] > 1
             entry = catalogue.changed_study(study, keys, where=where)
+            check_precision(resolved, entry.spec.dtype)
             plan, folder = make_plan(catalogue, entry, report, early=early), to or run_path(study)
             outcomes = {"": run_plan(plan, folder, progress=report, **options)}
     for name, outcome in outcomes.items():

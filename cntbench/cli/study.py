@@ -69,6 +69,7 @@ def run(
     if local and device is DeviceChoice.CPU and devices is None:
         begin_workers(jobs, *MEASURING)
     from cntbench.estimate.utilisation import utilisation
+    from cntbench.models.device import check_precision
     from cntbench.reporting.estimate import utilisation_line
     from cntbench.reporting.terminal import progress_bar
     from cntbench.runs.catalogue import load_catalogue
@@ -105,6 +106,7 @@ def run(
     with _interruptible(), progress_bar(err) as progress:
         early, folder = part is None and workers > 1, output or run_path(study)
         entry = catalogue.changed_study(study, changes, where="command line")
+        check_precision(resolved_device, entry.spec.dtype)
         plan = make_plan(catalogue, entry, progress, early=early)
         if part is None:
             outcome = run_plan(plan, folder, progress=progress, **options)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cntbench.errors import CntbenchError, in_file
+from cntbench.models.device import check_precision
 from cntbench.models.trajectory import seeded
 from cntbench.parallel import Progress
 from cntbench.runs.catalogue import Catalogue, StudyEntry
@@ -93,6 +94,7 @@ def run_seeds(
         def report(work: str, done: int, total: int, name: str = f"seed {seed_run.seed}") -> None:
             progress(f"{name}: {work}", done, total)
 
+        check_precision(options["resources"].device, seed_run.study.spec.dtype)
         plan = make_plan(catalogue, seed_run.study, report)
         try:
             outcome = run(plan, seed_run.folder.path, progress=report, **options)

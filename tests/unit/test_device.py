@@ -99,6 +99,18 @@ def test_a_cpu_does_not_round_to_tf32(monkeypatch, capsys, tmp_path, command, op
 
 
 @NO_GPU
+@pytest.mark.parametrize("seeds", [(), ("--seeds", "0..1")])
+def test_which_is_said_before_a_model_is_trained(monkeypatch, capsys, tmp_path, seeds):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CNTBENCH_CACHE", str(tmp_path / "cache"))
+    code, _, err = run_cli(monkeypatch, capsys, "run", "--dtype", "tf32", "-j", 1, *seeds)
+    assert (code, "only GPUs round products to TF32" in err) == (2, True)
+    with pytest.raises(CntbenchError, match="only GPUs round products to TF32"):
+        cntbench.run(dtype="tf32", seeds=seeds[1] if seeds else None)
+    assert not list(tmp_path.iterdir())
+
+
+@NO_GPU
 def test_nor_does_a_model_in_memory():
     with pytest.raises(CntbenchError, match="only GPUs round products to TF32"):
         cntbench.influence(random_model("gpt2"), dtype="tf32")
