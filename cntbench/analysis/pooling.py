@@ -3,10 +3,8 @@
 The pooled effect of a test is the mean over the films, with Student's interval over the films; a
 single film keeps its own interval. The pooled p-value is Stouffer's, with equal weights, of the
 films' mid-p-values (Lancaster 1961): a p-value from draws is discrete, and one of 1, the last rank
-or a tie with most draws, would otherwise outweigh all others (``docs/calibration.md``). Both the
-standard error of a mean over n films and the effect that a test needs are 1 / √n of those of a
-film; the pooled power follows. If effects scatter more over the films than in each, their standard
-deviation is the error.
+or a tie with most draws, would otherwise outweigh all others (``docs/calibration.md``). The pooled
+power is that of simulated pools (`_pooled_power`).
 
 Sources: Stouffer et al. 1949, "The American soldier", vol. 1; Lancaster 1961, "Significance tests
 in discrete distributions".
@@ -15,6 +13,7 @@ in discrete distributions".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from scipy import special
@@ -22,11 +21,14 @@ from scipy import special
 from cntbench.analysis.intervals import t_interval
 from cntbench.dynamics.claim import VerdictRule
 from cntbench.dynamics.claims import ENOUGH, LEVEL, ClaimTestResult
+from cntbench.dynamics.film import Array
 from cntbench.dynamics.resampling import TAIL
-from cntbench.metrics._arithmetic import divide
+from cntbench.metrics._arithmetic import TIE
 
-#: Mean and variance of a normal z-score that is too small for a p-value of at most `LEVEL`.
-_MISSED = -0.109, 0.81
+#: Simulated pools, and halvings of the range in which the detectable effect is sought.
+_POOLS, _HALVINGS = 1000, 14
+#: z-score of a p-value of `LEVEL`.
+_FOUND = special.ndtri(1 - LEVEL)
 
 
 def pool_films(
@@ -63,33 +65,48 @@ def pool_tests(tests: Sequence[ClaimTestResult], minimum: float) -> ClaimTestRes
 
 
 def _pooled_power(tests: Sequence[ClaimTestResult], minimum: float) -> tuple[float, float]:
-    """Return the power and the detectable effect of the combined p-value of several films.
+    """Return the share of simulated pools that find an effect, and the effect that 0.8 find.
 
-    With m the smallest effect that counts, e the standard error of a film and c the effect that a
-    test needs, a film's power is Φ((m − c) / e), and that of n films Φ((√n m − c) / e). c / e
-    counts at most as much as normal null models give, so that the power is rather too small. Where
-    a film's power is another, because it was simulated, a film has the smallest p-value if the
-    effect is found, and one as under the null model if not.
+    A film's effect is normal about that of the pool, with the film's standard error e; if effects
+    scatter more over the films than that, with their standard deviation. Its z-score is the effect
+    in units of the null model's scatter, which is that of a normal one that needs as large an
+    effect for a p-value of `LEVEL`; at most as large as the draws allow. Where a film's power was
+    simulated, and no effect is known to be detectable, its z-score is the largest one with the
+    probability of that power, and else one that the null model gives to films that miss the effect.
     """
-    root, quantile = np.sqrt(len(tests)), special.ndtri
-    error = np.array([test.upper - test.lower for test in tests]) / 2 / quantile(1 - TAIL)
-    needed = np.array([test.detectable for test in tests]) - quantile(ENOUGH) * error
-    total = max(float(error.mean()), float(np.std([test.effect for test in tests], ddof=1)))
-    detectable = (needed.mean() + quantile(ENOUGH) * total) / root
-    power = np.array([test.power for test in tests])
-    distance = divide(minimum - needed, error, 0.0)
-    if np.allclose(power, special.ndtr(distance), atol=0.02):
-        needed_errors = divide(needed, error, 0.0)
-        gain = (root - 1) * np.clip(needed_errors, 0, quantile(1 - LEVEL)).mean()
-        pooled = root * distance.mean() + gain
-        pooled *= error.mean() / total if pooled > 0 else 1
-        if error.all():  # the effect for which the same formula gives this power
-            distance_found = (quantile(ENOUGH) * total / error.mean() - gain) / root
-            detectable = (distance_found + needed_errors.mean()) / (1 / error).mean()
-    else:
-        z_found, (z_missed, variance) = -quantile([t.least / 2 for t in tests]), _MISSED
-        z_score = power * z_found + (1 - power) * z_missed
-        spread = power * (z_found - z_missed) ** 2 + variance
-        deviation = np.sqrt(np.mean((1 - power) * spread))
-        pooled = (root * z_score.mean() - quantile(1 - LEVEL)) / max(deviation, 1e-3)
-    return float(special.ndtr(pooled)), float(detectable)
+    places = _places(len(tests))
+    largest = -special.ndtri([test.least / 2 for test in tests])
+    detectable = np.array([test.detectable for test in tests])
+    if np.isnan(detectable).any():
+        power = np.array([test.power for test in tests])
+        missed = special.ndtri((places - power) / np.maximum(1 - power, TIE) * (1 - LEVEL))
+        return _found(np.where(places < power, largest, missed)), np.nan
+    error = np.array([test.upper - test.lower for test in tests]) / 2 / special.ndtri(1 - TAIL)
+    needed = detectable - special.ndtri(ENOUGH) * error
+    if np.isinf(needed).any():
+        return 0.0, np.inf
+    scatter = np.std([test.effect for test in tests], ddof=1)
+    noise = special.ndtri(places) * error * max(1, scatter / max(error.mean(), TIE))
+    unit = np.maximum(needed, TIE) / _FOUND
+
+    def power_at(effect: float) -> float:
+        return _found(np.clip((effect + noise) / unit, -largest, largest))
+
+    high = float(np.abs(noise).max() + np.abs(needed).max() + TIE)
+    low = -high
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if power_at(middle) >= ENOUGH else (middle, high)
+    return power_at(minimum), high
+
+
+def _found(z_scores: Array) -> float:
+    """Return the share of pools whose p-value is at most `LEVEL`, dims ``pool, film``."""
+    return float((z_scores.sum(axis=1) >= _FOUND * np.sqrt(z_scores.shape[1])).mean())
+
+
+@cache
+def _places(films: int) -> Array:
+    """Return uniform draws, evenly spread for each film (a Latin hypercube), ``pool, film``."""
+    grid = np.repeat(np.arange(_POOLS)[:, None], films, axis=1)
+    return (np.random.default_rng(0).permuted(grid, axis=0) + 0.5) / _POOLS

@@ -59,7 +59,7 @@ class ClaimTestResult:
         Probability of a p-value of at most 0.05 on similar films if the effect is the smallest that
         counts (`Statistic.power`).
     detectable
-        Smallest effect for which that probability is 0.8.
+        Smallest effect for which that probability is 0.8; NaN if the statistic simulates its power.
     least
         Smallest p-value that the number of draws allows.
     reason
@@ -217,7 +217,8 @@ def _verdict(
             present = test.value >= minimum
             explained = f"is explained by {rule.rules_out[number]}"
             reason = explained if present else "is smaller than the claim requires"
-            power = f"; {minimum:g} would be found with probability {test.power:.2f}"
+            sought = "such an effect" if np.isnan(test.detectable) else f"{minimum:g}"
+            power = f"; {sought} would be found with probability {test.power:.2f}"
             return verdict("not supported", reason + power, number)
     for number, (minimum, test) in numbered:
         if test.upper < minimum:
@@ -327,6 +328,8 @@ def _result(
     needed = float(np.sort(drawn)[-1 - allowed]) - null if allowed >= 0 else np.inf
     lower, upper = np.clip([lower, upper], *test.statistic.limits).tolist()
     minimum = test.spec.minimum
+    # A power that a statistic simulates says nothing of effects other than the smallest.
+    simulated = type(test.statistic).power is not Statistic.power
     return ClaimTestResult(
         value=value,
         null=null,
@@ -335,7 +338,7 @@ def _result(
         p_value=float((1 + reached) / (1 + len(drawn))),
         mid_p_value=float((1 + reached + beyond) / 2 / (1 + len(drawn))),
         power=test.statistic.power(film, minimum, needed, error, rng),
-        detectable=needed + NormalDist().inv_cdf(ENOUGH) * error,
+        detectable=np.nan if simulated else needed + NormalDist().inv_cdf(ENOUGH) * error,
         least=1 / (1 + len(drawn)),
     )
 

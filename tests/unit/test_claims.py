@@ -186,6 +186,9 @@ def test_the_verdict_follows_from_the_tests(two, first, second, word, reason, de
     power = "; 0.2 would be found with probability 0.80"
     assert verdict.reason.endswith(power) == (word == "not supported")
     assert verdict.decisive == decisive
+    simulated = [replace(test, detectable=np.nan) for test in (first, second)]
+    about_others = verdict.reason.replace("; 0.2 would", "; such an effect would")
+    assert judge([two.rule], [simulated])[0].reason == about_others
     if not first.reason:
         assert verdict.p_value == max(first.p_value, second.p_value)
 

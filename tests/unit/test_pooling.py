@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
 from cntbench.analysis.calibration.simulated import template
-from cntbench.analysis.pooling import pool_tests
+from cntbench.analysis.pooling import pool_films, pool_tests
+from cntbench.dynamics.claim import VerdictRule
 from cntbench.dynamics.claims import ClaimTestResult, examine
 from cntbench.dynamics.statistics.distinct_phases import Parameters
 from cntbench.runs.catalogue import load_catalogue
@@ -30,7 +32,7 @@ def film_result(value: float, drawn: np.ndarray, power: float = 0.5) -> ClaimTes
         p_value=(1 + reached) / count,
         mid_p_value=(1 + reached + beyond) / 2 / count,
         power=power,
-        detectable=2.5,
+        detectable=np.nan,
         least=1 / count,
     )
 
@@ -65,37 +67,69 @@ def test_films_that_show_nothing_do_not_outweigh_those_that_do():
 
 @pytest.mark.parametrize(("films", "found"), [(3, 0.5), (5, 0.2), (10, 0.1), (10, 0.2), (10, 0.4)])
 def test_the_power_of_pools_follows_from_a_simulated_power(films, found):
-    """Where a film shows the effect clearly, or nothing, with a known probability."""
+    """Where a film shows the effect clearly, or is like the null model."""
     rng = np.random.default_rng(0)
-    one = film_result(0.0, np.maximum(rng.standard_normal(99), 0), power=found)
+    power = found + (1 - found) * 0.05
+    one = film_result(0.0, np.maximum(rng.standard_normal(99), 0), power=power)
     assert pool_tests([one] * films, 1.0).power == pytest.approx(
-        rate(films, 99, 0.0, found=found), abs=0.12
+        rate(films, 99, 0.0, found=found), abs=0.07
     )
 
 
-@pytest.mark.parametrize("needed", [0.5, 1.6, 4.0])
-def test_the_detectable_effect_is_the_one_whose_power_is_enough(needed):
-    """Also where a film's test needs more errors than the pooled power counts."""
-    errors = np.array([0.5, 1.0, 1.5])
+def normal_film(value: float, error: float, minimum: float, null_scatter: float) -> ClaimTestResult:
+    """A film whose null model and statistic are normal, by 99 draws at its quantiles."""
+    drawn = null_scatter * norm.ppf((np.arange(99) + 0.5) / 99)
+    needed = np.sort(drawn)[-5]
+    return replace(
+        film_result(value, drawn, norm.cdf((minimum - needed) / error)),
+        lower=value - norm.ppf(0.975) * error,
+        upper=value + norm.ppf(0.975) * error,
+        detectable=needed + norm.ppf(0.8) * error,
+    )
+
+
+@pytest.mark.parametrize("films", [2, 3, 10])
+@pytest.mark.parametrize("null_scatter", [0.2, 1.0, 2.0])
+@pytest.mark.parametrize("scatter", [1.0, 2.0])
+def test_the_power_of_pools_is_how_often_they_find_the_effect(films, null_scatter, scatter):
+    """Also where null models scatter less or more than films, and effects more than errors say."""
+    rng = np.random.default_rng(films)
+    effects = norm.ppf((np.arange(films) + 0.5) / films)
+    effects *= scatter / effects.std(ddof=1)
 
     def pooled(minimum):
-        films = [
-            ClaimTestResult(
-                value=1.0,
-                null=0.0,
-                lower=1 - 1.96 * error,
-                upper=1 + 1.96 * error,
-                p_value=0.01,
-                mid_p_value=0.01,
-                power=norm.cdf((minimum - needed) / error),
-                detectable=needed + norm.ppf(0.8) * error,
-                least=0.005,
-            )
-            for error in errors
-        ]
-        return pool_tests(films, minimum)
+        return pool_tests([normal_film(v, 1.0, minimum, null_scatter) for v in effects], minimum)
 
-    assert pooled(pooled(2.0).detectable).power == pytest.approx(0.8, abs=1e-3)
+    pools = rng.standard_normal((20_000, films))
+    for effect in (0.7, pooled(1.0).detectable):
+        reached = 99 * norm.sf((effect + scatter * pools) / null_scatter)
+        mid_p_values = (0.5 + reached.round()) / 100
+        found = norm.isf(mid_p_values).sum(axis=1) >= norm.isf(0.05) * np.sqrt(films)
+        assert pooled(effect).power == pytest.approx(found.mean(), abs=0.03)
+    assert pooled(effect).power == pytest.approx(0.8, abs=0.005)
+
+
+def test_a_simulated_power_says_nothing_of_other_effects():
+    one = film_result(0.0, np.zeros(99))
+    assert np.isnan(pool_tests([one] * 3, 1.0).detectable)
+
+
+def test_the_smallest_p_value_of_a_pool_is_that_of_films_that_no_draw_reaches():
+    pool = pool_tests([film_result(9.0, np.zeros(99)), film_result(9.0, np.zeros(19))], 1.0)
+    assert pool.least == pytest.approx(pool.p_value) != 0
+
+
+def test_only_films_that_answer_are_pooled():
+    rule = VerdictRule(0.05, (1.0, 1.0), ("chance", "noise"))
+    silent = ClaimTestResult(reason="no learning juncture")
+    answers = [[film_result(value, np.zeros(99))] * 2 for value in (1.0, 2.0, 6.0)]
+    pool = pool_films([[answers[0][0], silent], *answers], rule)
+    assert [test.effect for test in pool] == pytest.approx([3.0, 3.0])
+    two = pool_films([answers[0], [silent, silent], answers[1]], rule)
+    assert [test.effect for test in two] == pytest.approx([1.5, 1.5])
+    assert pool_films([[silent, silent], answers[2]], rule) is answers[2]
+    nobody = [[silent, silent], [silent, answers[0][0]]]
+    assert pool_films(nobody, rule) is nobody[0]
 
 
 def test_a_statistic_below_the_floor_ties_with_the_draws_at_it(monkeypatch):
