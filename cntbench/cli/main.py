@@ -8,6 +8,7 @@ complete checkpoints are kept; 70 a defect of cntbench.
 from __future__ import annotations
 
 import gc
+import io
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -338,6 +339,9 @@ _NEW_OBJECTS = 10_000
 def main() -> None:
     """Run the command line; a user's mistake is one message and exit code 2."""
     gc.set_threshold(_NEW_OBJECTS)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # its encoding may lack ± and ✓
+            stream.reconfigure(errors="backslashreplace")
     with interrupts_remembered():
         try:
             with printed_warnings():
@@ -367,6 +371,11 @@ def _exit_with(error: Exception) -> NoReturn:
         elif isinstance(error, OSError):  # from the user's disk or folders
             where = None if error.filename is None else str(error.filename)
             error = CntbenchError(error.strerror or str(error), where=where)
+        elif isinstance(error, UnicodeEncodeError):  # from libraries that open files
+            error = CntbenchError(
+                f"a name is not UTF-8: {error.object!a}",
+                hint="Rename the file or the folder.",
+            )
         else:
             # Python's own exit code is 1, which a check in CI would read as "numbers have moved".
             err.print("".join(traceback.format_exception(error)), markup=False)

@@ -43,9 +43,9 @@ def cached_folder(
         If the cache cannot be written.
     """
     folder = cache_folder() / name
-    if (folder / manifest).is_file():
-        return folder
     try:
+        if (folder / manifest).is_file():
+            return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
             if (folder / manifest).is_file():

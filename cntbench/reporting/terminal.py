@@ -33,6 +33,8 @@ class Terminal(Console):
         super().__init__(stderr=stderr, soft_wrap=soft_wrap, emoji=False, highlight=False)
         if self.is_terminal:
             self.soft_wrap = False
+        if not self.width:  # COLUMNS=0
+            self.width = 80
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

@@ -121,6 +121,27 @@ def test_show_prints_the_tables_of_a_result(cli, measured):
     assert shown.strip() in ran
 
 
+def test_an_encoding_without_some_characters_and_no_width_lose_nothing(measured):
+    folder, _ = measured
+    words = [sys.executable, "-m", "cntbench", "show", "runs/tiny/results.nc"]
+    odd = os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "0"}
+    shown = subprocess.run(words, cwd=folder, env=odd, capture_output=True, text=True)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert r"\xb1" in shown.stdout, "±, with which other encodings would end the command"
+    assert "L0.MLP" in shown.stdout
+
+
+def test_a_folder_whose_name_is_not_utf8_is_no_defect(cli, measured, tmp_path):
+    odd = tmp_path / os.fsdecode(b"\xe4")
+    odd.mkdir()
+    result = measured[0] / "runs" / "tiny" / "results.nc"
+    copy = shutil.copy(result, tmp_path)
+    code, _, err = cli("compare", "--results", result, "--results", copy, "-o", odd / "c.nc")
+    assert code == 2
+    assert r"\udce4/" in err
+    assert "Rename the file or the folder." in err
+
+
 def test_a_failed_checkpoint_is_named_and_the_exit_code_is_3(cli, study, monkeypatch):
     from cntbench.models.trajectory import Trajectory
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -310,6 +312,16 @@ def test_a_cache_that_cannot_be_written_is_an_error(small_nano, tmp_path, monkey
     monkeypatch.setenv("CNTBENCH_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(CntbenchError, match="CNTBENCH_CACHE"):
         open_trajectory("nano", quiet)
+
+
+def test_a_cache_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setenv("CNTBENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(Path, "is_file", refused)
+    with pytest.raises(CntbenchError, match="CNTBENCH_CACHE"):
+        open_trajectory("planted:chain", quiet)
 
 
 def test_the_default_recipe_has_143_checkpoints():
