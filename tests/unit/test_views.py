@@ -134,6 +134,16 @@ def test_the_steepest_rise_skips_gaps(root):
     assert steepest_rise(dataset, TASK, "accuracy") is None
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_the_steepest_rise_is_that_of_the_task(root, place):
+    dataset = root.copy(deep=True)
+    dataset["readout_value"][:] = 1.0
+    task = str(dataset["task"].values[place])
+    dataset["readout_value"].loc[{"task": task, "readout": "accuracy", "checkpoint": NAMES[0]}] = 0
+    assert steepest_rise(dataset, task, "accuracy") is not None
+    assert steepest_rise(dataset, str(dataset["task"].values[1 - place]), "accuracy") is None
+
+
 def test_the_task_of_interest_is_induction_if_it_is_there(root):
     assert task_of_interest(root) == "induction"
     assert task_of_interest(root.sel(task=[TASK])) == TASK
