@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.models import decoder, random_gpt_neox, random_prompts
+from support.models import decoder, ragged_prompts, random_gpt_neox, random_prompts
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.ablations.measures import relative_l2
@@ -55,6 +55,24 @@ def test_prompts_that_do_not_run_all_at_once_are_run_before(passes):
     assert passes == ["clean"]
     together = engine.influence(request("clean", ("prompt",)))
     np.testing.assert_allclose(found.influence, together.influence, rtol=1e-5)
+
+
+DIRECT = Ablation("direct", TWIN.replacement, relative_l2.measure, scope="direct")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ablations": [*request("clean", ("prompt",)).ablations, DIRECT]},
+        {"prompts": random_prompts(count=12, length=6), "until_se": 1e6},
+        {"prompts": ragged_prompts(count=5)},
+        {"prompts": random_prompts(count=5, length=6).take(np.array([0, 1, 2, 3, 4, 0]))},
+    ],
+    ids=["direct effects", "some of the prompts", "several lengths", "a repeated prompt"],
+)
+def test_a_sweep_that_does_not_have_each_prompt_once_leaves_its_moments_to_a_pass(changes, passes):
+    engine.influence(request("clean", ("prompt",), **changes))
+    assert passes == ["clean"]
 
 
 def test_a_population_that_no_ablation_draws_from_is_run_before(passes):
