@@ -6,7 +6,7 @@ Sums over the vocabulary are computed tile by tile, so that logits stay in the p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
 
@@ -96,9 +96,9 @@ def gradient(
     Takes the input of the unembedding at the scored positions, dims ``run, prompt, scored,
     hidden``; for readouts that read ``"divergence"`` also that in the clean run, ``run`` of size 1.
     """
-    scored = ScoredStreams(model, normed, answers.targets, answers.decoys, is_normed=True)
-    if clean is not None:
-        scored.clean = replace(scored, streams=clean)
+    scored = ScoredStreams(
+        model, normed, answers.targets, answers.decoys, is_normed=True, clean=clean
+    )
     total: Tensor = plugins.find("readout", name).gradient(scored)
     return (total if answers.summed else total / answers.targets.shape[1]).expand_as(normed)
 
@@ -108,7 +108,7 @@ class ScoredStreams(Scored):
     """Streams at the scored positions, dims ``run, prompt, scored, hidden``; see `Scored`.
 
     ``best`` says whether to compute the largest other logit. ``is_normed`` says that the streams
-    have already passed the final norm.
+    have already passed the final norm, as have those of the ``clean`` run, which gradients need.
     """
 
     model: Decoder
@@ -117,6 +117,7 @@ class ScoredStreams(Scored):
     decoys: Tensor
     best: bool = False
     is_normed: bool = False
+    clean: Tensor | None = None
 
     @cached_property
     def normed(self) -> Tensor:
@@ -125,10 +126,6 @@ class ScoredStreams(Scored):
 
     def _normed(self, streams: Tensor) -> Tensor:
         return streams if self.is_normed else self.model.final_norm(widened(streams))
-
-    @cached_property
-    def clean(self) -> ScoredStreams:
-        return replace(self, streams=self.streams[:1])
 
     @cached_property
     def _against(self) -> tuple[Tensor, Tensor]:
@@ -224,15 +221,32 @@ class ScoredStreams(Scored):
 
     @property
     def expected_column(self) -> Tensor:
-        weight = self.model.unembed.weight
-        rows = self.normed.to(weight.dtype).flatten(0, -2).split(self._height)
-        columns = []
+        rows, columns = self._rows(self.normed), []
         for batch in rows:
             logits = widened(self.model.unembed(batch))
-            slope, share = self.model.unembed.slope(logits), logits.softmax(dim=-1)
-            share = share if slope is None else share * slope
-            columns.append(widened(share.to(weight.dtype) @ weight))
+            columns.append(self._sum_of_columns(logits.softmax(dim=-1), logits))
         return torch.cat(columns).view_as(self.normed)
+
+    @property
+    def excess_column(self) -> Tensor:
+        assert self.clean is not None
+        rows = self._rows(self.normed), self._rows(self.clean.expand_as(self.normed))
+        columns = []
+        for batch, clean in zip(*rows, strict=True):
+            logits, clean_logits = (widened(self.model.unembed(part)) for part in (batch, clean))
+            excess = logits.softmax(dim=-1) - clean_logits.softmax(dim=-1)
+            columns.append(self._sum_of_columns(excess, logits))
+        return torch.cat(columns).view_as(self.normed)
+
+    def _rows(self, normed: Tensor) -> tuple[Tensor, ...]:
+        """Return the rows whose logits are computed at once, in the precision of the weights."""
+        return normed.to(self.model.unembed.weight.dtype).flatten(0, -2).split(self._height)
+
+    def _sum_of_columns(self, weights: Tensor, logits: Tensor) -> Tensor:
+        """Return weights times the slopes of logits in the stream, dims ``row, hidden``."""
+        columns, slope = self.model.unembed.weight, self.model.unembed.slope(logits)
+        weights = weights if slope is None else weights * slope
+        return widened(weights.to(columns.dtype) @ columns)
 
     def _logits(self, rows: Tensor) -> Tensor:
         """Return all logits of rows, in the precision of the rows."""

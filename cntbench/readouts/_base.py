@@ -50,10 +50,6 @@ class Scored(Protocol):
     def divergence(self) -> Tensor:
         """Σ_v q_v (log q_v − log p_v) with q of the clean run, dims ``run, prompt, scored``."""
 
-    @property
-    def clean(self) -> Scored:
-        """The clean run alone, in `gradient` of readouts that read ``"divergence"``."""
-
     def columns(self, tokens: Tensor) -> Tensor:
         """Return columns w_v of the unembedding, slopes of logits, dims ``prompt, scored, hidden``.
 
@@ -66,4 +62,11 @@ class Scored(Protocol):
         """Σ_v p_v w_v by the model's probabilities, dims ``run, prompt, scored, hidden``.
 
         w_v are `columns`.
+        """
+
+    @property
+    def excess_column(self) -> Tensor:
+        """Σ_v (p_v − q_v) w_v with q of the clean run, dims ``run, prompt, scored, hidden``.
+
+        w_v are `columns` of this run. Only for gradients of readouts that read ``"divergence"``.
         """

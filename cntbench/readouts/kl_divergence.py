@@ -26,8 +26,8 @@ def value(at: Scored) -> Tensor:
 
 
 def gradient(at: Scored) -> Tensor:
-    """Return Σ_v p_v w_v − Σ_v q_v w_v, dims as the streams'; 0 in the clean run."""
-    return at.expected_column - at.clean.expected_column
+    """Return Σ_v (p_v − q_v) w_v, dims as the streams'; 0 in the clean run."""
+    return at.excess_column
 
 
 def reference(logits: Tensor, target: int, decoy: int, clean: Tensor) -> float:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
-from support.models import decoder, random_gpt_neox
+from support.models import decoder, random_model
 
 from cntbench import plugins
 from cntbench.engine import readouts
@@ -25,10 +26,12 @@ def plain(name, *given):
     return file.reference(*(given if "divergence" in file.READS else given[:3]))
 
 
-@pytest.fixture(scope="module")
-def model():
-    """A random decoder in double precision, 17 tokens."""
-    return decoder(random_gpt_neox(dtype=torch.float64))
+@pytest.fixture(scope="module", params=["gpt_neox", "gemma2"])
+def model(request):
+    """A random decoder in double precision, 17 tokens, with a bias; Gemma 2 caps its logits."""
+    known = decoder(random_model(request.param, dtype=torch.float64))
+    bias = torch.linspace(-1, 2, 17, dtype=torch.float64)
+    return replace(known, unembed=replace(known.unembed, bias=bias))
 
 
 @pytest.fixture

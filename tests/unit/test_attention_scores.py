@@ -193,14 +193,14 @@ def naive_copying(model):
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "llama"])
 def test_copying_against_the_whole_matrix(architecture):
-    model = decoder(random_model(architecture))
+    model = decoder(random_model(architecture, heads=4))  # which share two keys, if they do
     with torch.inference_mode():
         expected = naive_copying(model)
     np.testing.assert_allclose(copying(model), expected, atol=2e-4)
 
 
 def test_what_copying_is_on_planted_heads():
-    """A head whose values are read by no logit copies nothing; flipped, a copying head lowers."""
+    """Flipped, a copying head lowers; a head that writes nothing copies nothing."""
     from dataclasses import replace
 
     from support.planted import shipped
@@ -212,11 +212,11 @@ def test_what_copying_is_on_planted_heads():
     assert abs(found[index["L0.H0"]]) < 0.5
     heads = np.array([node.kind == "head" for node in model.components])
     assert np.isnan(found[~heads]).all()
-    blocks = [
-        replace(block, output=-block.output) if hasattr(block, "output") else block
-        for block in model.stages[-1].blocks
-    ]
-    flipped = replace(
-        model, stages=(*model.stages[:-1], replace(model.stages[-1], blocks=tuple(blocks)))
-    )
-    np.testing.assert_allclose(copying(flipped)[index["L1.H2"]], -found[index["L1.H2"]])
+    for factor in (-1, 0):
+        blocks = tuple(
+            replace(block, output=factor * block.output) if hasattr(block, "output") else block
+            for block in model.stages[-1].blocks
+        )
+        last = replace(model.stages[-1], blocks=blocks)
+        changed = copying(replace(model, stages=(*model.stages[:-1], last)))
+        np.testing.assert_allclose(changed[index["L1.H2"]], factor * found[index["L1.H2"]])
