@@ -35,6 +35,7 @@ from cntbench.models.adapters import adapter
 from cntbench.models.config_values import check_values
 from cntbench.models.in_memory import read_model
 from cntbench.readouts import known_readouts
+from cntbench.specs import HEAD_INPUTS
 
 TOKENS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6, 5], [2, 7, 1, 8, 2, 8, 1, 8, 16]])
 READOUT = {"scope": "direct", "observable": "readout"}
@@ -49,8 +50,9 @@ every_part = pytest.mark.parametrize("family", [*PARTS, *MIXTURES, "gptj"])
 
 
 @cache
-def model(family):
-    return random_model(family, heads=2, width=4, mlp=6, dtype=torch.float64)
+def model(family, heads=2):
+    """A random model whose heads share keys two by two, if the family's do."""
+    return random_model(family, heads=heads, width=4, mlp=6, dtype=torch.float64)
 
 
 @every_family
@@ -110,8 +112,9 @@ def test_rules_for_the_way_back_know_the_parts(family, estimator):
     prompts = random_prompts(count=1, length=4, scored=2)
     effects = ("cross_entropy",)
     ablation = Ablation("a", RESAMPLE, **READOUT, estimator=estimator)
-    found = influence(Request(decoder(model(family)), prompts, [ablation], effects=effects))
-    expected, _ = oracle_edges(model(family), prompts, ablation, None, effects=effects)
+    known = model(family, heads=4)
+    found = influence(Request(decoder(known), prompts, [ablation], effects=effects))
+    expected, _ = oracle_edges(known, prompts, ablation, None, effects=effects)
     close(found.edge_effect[0], expected[..., 0], rtol=1e-7)
 
 
@@ -152,14 +155,17 @@ def test_a_study_is_refused_before_it_starts(family, estimator):
         cntbench.influence(known, ablation=f"resample_{estimator}", prompts=2)
 
 
-@pytest.mark.parametrize("family", PARTS)
-def test_circuits_equal_the_oracle(family):
-    prompts = random_prompts(count=1, length=4, scored=2)
-    request = Request(decoder(model(family)), prompts, [Ablation("resample", RESAMPLE)])
+@pytest.mark.parametrize("family", [*PARTS, "phi3", "olmoe"])
+@pytest.mark.parametrize("through", [HEAD_INPUTS, ("value",)])
+def test_circuits_equal_the_oracle(family, through):
+    known, prompts = model(family, heads=4), random_prompts(count=1, length=4, scored=2)
+    request = Request(decoder(known), prompts, [Ablation("resample", RESAMPLE)])
     edges = edges_of(request.model)
     kept = edges & (np.random.default_rng(0).random((2, *edges.shape)) < 0.5)
-    expected = oracle_circuit(model(family), prompts, kept, replacement="resample")
-    found = circuit_readouts(request, statistics_of(request), kept)
+    heads = np.array([*(node.kind == "head" for node in request.model.components), False])
+    by_input = [kept if name in through else kept | heads for name in HEAD_INPUTS]
+    found = circuit_readouts(request, statistics_of(request), np.stack(by_input, axis=1))
+    expected = oracle_circuit(known, prompts, kept, replacement="resample", through=through)
     close(found, expected[:, known_readouts().index("logit_difference")])
 
 
