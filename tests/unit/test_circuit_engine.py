@@ -13,7 +13,7 @@ from support.models import decoder, ragged_prompts, random_model, random_prompts
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.ablations.measures import relative_l2
-from cntbench.ablations.replacements import mean, resample, zero
+from cntbench.ablations.replacements import mean, optimal_constant, resample, zero
 from cntbench.engine import circuit
 from cntbench.engine.circuit import circuit_readouts, edges_of
 from cntbench.engine.influence import influence, statistics_of
@@ -72,6 +72,7 @@ def test_queries_keys_and_values_may_have_edges_of_their_own(architecture, throu
         [kept if reader in through else kept | ~others for reader in ("query", "key", "value")],
         axis=1,
     )
+    apart[:, 1:, :, others] = True  # of which nothing is read
     expected = oracle_circuit(
         model(architecture), prompts, kept, replacement="resample", through=through
     )
@@ -125,12 +126,18 @@ def test_circuits_of_another_size_are_refused():
         readout("gpt_neox", random_prompts(), np.ones((1, 3, 3), dtype=bool))
 
 
-def test_the_embedding_has_no_mean():
-    request = Request(
-        decoder(model("gpt_neox")),
-        random_prompts(),
-        [Ablation("mean", mean.Parameters(population="clean", over=("prompt",)))],
-    )
+@pytest.mark.parametrize(
+    "rule",
+    [
+        mean.Parameters(population="clean", over=("prompt",)),
+        optimal_constant.Parameters(steps=1),
+        resample.Parameters(donor="other"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:the optimal constants")
+def test_the_embedding_has_no_value_from_other_prompts(rule):
+    prompts = random_prompts()
+    request = Request(decoder(model("gpt_neox")), prompts, [Ablation("a", rule)])
     kept = some_circuits("gpt_neox", 1)
     with pytest.raises(CntbenchError, match="no value for the embedding"):
         circuit_readouts(request, statistics_of(request), kept)

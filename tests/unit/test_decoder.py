@@ -293,6 +293,24 @@ def test_rms_norm_has_the_gradient_of_its_equation():
     assert torch.autograd.gradcheck(RMSNorm(0.1), stream)
 
 
+@pytest.mark.parametrize("norm", [LayerNorm, RMSNorm])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_derivatives_of_norms_are_those_of_autograd(norm, scaled):
+    stream, change, scale = torch.randn(3, 2, 5, 16, dtype=torch.float64)
+    layer = norm(0.5, scale[0, 0] if scaled else None)  # an epsilon that counts
+    (free, expected), (frozen, of_frozen) = (
+        torch.autograd.functional.jvp(function, stream, change)
+        for function in (layer, layer.frozen)
+    )
+    torch.testing.assert_close(layer.derivative(stream, change), expected)
+    torch.testing.assert_close(frozen, free)
+    # With a constant divisor, the change is treated as the stream is, but for a shift.
+    centred = change - change.mean(dim=-1, keepdim=True) if norm is LayerNorm else change
+    spread = stream.var(dim=-1, correction=0) if norm is LayerNorm else stream.square().mean(dim=-1)
+    divided = centred / (spread + 0.5).sqrt()[..., None]
+    torch.testing.assert_close(of_frozen, divided * scale[0, 0] if scaled else divided)
+
+
 def test_a_gate_multiplies_hidden_units():
     x = torch.randn(2, 3, 4, 6, dtype=torch.float64)
     inner, gate = (

@@ -158,7 +158,7 @@ def test_a_study_is_refused_before_it_starts(family, estimator):
 @pytest.mark.parametrize("family", [*PARTS, "phi3", "olmoe"])
 @pytest.mark.parametrize("through", [HEAD_INPUTS, ("value",)])
 def test_circuits_equal_the_oracle(family, through):
-    known, prompts = model(family, heads=4), random_prompts(count=1, length=4, scored=2)
+    known, prompts = model(family, heads=4), random_prompts(count=1, length=6, scored=3)
     request = Request(decoder(known), prompts, [Ablation("resample", RESAMPLE)])
     edges = edges_of(request.model)
     kept = edges & (np.random.default_rng(0).random((2, *edges.shape)) < 0.5)
