@@ -254,14 +254,25 @@ def unknown(kind: str, name: str, allowed: Iterable[str], *, where: str | None =
     return SpecError(f"unknown {kind} {name!r}", where=where, hint=nearest(name, allowed))
 
 
+#: Words of JSON, outside texts, and how Python writes them.
+_JSON_WORD = re.compile(r'"(?:[^"\\]|\\.)*"|null|true|false')
+_PYTHON_WORDS = {"null": "None", "true": "True", "false": "False"}
+
+
 def shown(value: object) -> str:
-    """Return a value as JSON for a message; for anything but plain data, its type and shape.
+    """Return a value for a message; for anything but plain data, its type and shape.
 
     Examples
     --------
-    >>> shown(["a", 1, object()])
-    '["a", 1, "<object>"]'
+    >>> shown(["a", 1, None, object()])
+    '["a", 1, None, "<object>"]'
     """
+    words = as_json(value)
+    return _JSON_WORD.sub(lambda word: _PYTHON_WORDS.get(word[0], word[0]), words)
+
+
+def as_json(value: object) -> str:
+    """Return a value of a file for a message, as `shown` does, with the words of JSON and TOML."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, bool | int | float | str | list | tuple | dict | None):

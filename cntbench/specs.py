@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from cntbench import plugins
-from cntbench.errors import SpecError, nearest, shown, unknown
+from cntbench.errors import SpecError, as_json, nearest, shown, unknown
 from cntbench.files.parsing import parse_toml
 from cntbench.files.refusals import allowed
 
@@ -76,7 +76,9 @@ def choice_text(choice: Any) -> Any:
         items = [choice_text(item) for item in choice]
     except TypeError:
         return choice
-    return ",".join(items) if items and all(isinstance(i, str) for i in items) else choice
+    if not items:
+        raise ValueError("It must not be empty")
+    return ",".join(items) if all(isinstance(i, str) for i in items) else choice
 
 
 CheckpointChoice = Annotated[str, BeforeValidator(choice_text)]
@@ -383,6 +385,7 @@ def build(cls: Callable[..., T], table: Mapping[str, Any], *, where: str, prefix
                 "readout", str(problem["input"]), readouts, where=f"{where}: {key}"
             ) from None
         else:
-            message = f"{key} = {shown(problem['input'])} is not allowed"
-            hint = allowed(problem)
+            python = where.startswith("cntbench.")
+            message = f"{key} = {(shown if python else as_json)(problem['input'])} is not allowed"
+            hint = allowed(problem, python=python)
         raise SpecError(message, where=where, hint=hint) from None

@@ -131,7 +131,7 @@ def circuit(
             if not tasks or (trajectory is None and model is None):
                 raise CntbenchError(
                     "a graph does not say what it was measured on",
-                    hint="Name a trajectory and a task: --trajectory nano --task induction.",
+                    hint="Name a trajectory and a task: --trajectory=nano and --task=induction.",
                 )
             count = 32 if prompts is None else prompts
             if type(count) is not int or count < 1:

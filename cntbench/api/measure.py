@@ -286,7 +286,7 @@ def influence(
 @checked_arguments
 @with_specs
 def compare(
-    results: str | Path | Sequence[str | Path] = (),
+    results: str | Path | Sequence[str | Path] | None = None,
     *,
     circuits: Names | None = None,
     checkpoints: Checkpoints = 8,
@@ -336,4 +336,11 @@ def compare(
             path_tuple(specs),
             where=where,
         )
-        return command.compare(path_tuple(results), measurement, progress=report, jobs=jobs)
+        files = () if results is None else path_tuple(results)
+        if results is not None and not files:
+            raise CntbenchError(
+                "there is no file",
+                where=f"{where}: results",
+                hint="Name one or more, or leave results out to measure.",
+            )
+        return command.compare(files, measurement, progress=report, jobs=jobs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Annotated
 
@@ -102,7 +103,7 @@ def circuit(
     force: Force = False,
 ) -> None:
     """Measure how much of the readout a method's circuits recover, by budget of edges."""
-    from cntbench.api.circuit import circuit as evaluate
+    from cntbench.api.circuit import circuit as python_circuit
     from cntbench.comparison.circuits.command import CIRCUITS, add_circuits
     from cntbench.files.output import check_output, check_writable
     from cntbench.reporting.circuits import circuit_tables
@@ -122,6 +123,7 @@ def circuit(
         check_writable(results[0])
     tree = open_results(results[0]) if len(results) == 1 and not graphs else None
     root = None if tree is None else tree.to_dataset(inherit=False)
+    evaluate = inspect.unwrap(python_circuit)  # its errors would name arguments
     with in_file(results[0]):
         dataset = evaluate(
             results if tree is None else tree,

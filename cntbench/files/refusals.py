@@ -27,15 +27,23 @@ _MUST = {
     "too_short": "have {min_length} or more elements",
     "too_long": "have {max_length} or fewer elements",
 }
+#: How Python names the types of TOML.
+_PYTHON = {
+    "be true or false": "be True or False",
+    "be an array": "be a list",
+    "be a table": "be a dict",
+}
 
 
-def allowed(problem: Mapping[str, Any]) -> str:
+def allowed(problem: Mapping[str, Any], *, python: bool = False) -> str:
     """Return what is allowed in place of a value that pydantic refuses, in a sentence.
 
     Parameters
     ----------
     problem
         One of the ``errors()`` of a ``pydantic.ValidationError``.
+    python
+        Whether to name types as Python does, not TOML.
 
     Examples
     --------
@@ -49,7 +57,7 @@ def allowed(problem: Mapping[str, Any]) -> str:
     if context.get("min_length") == 1:
         return "It must not be empty."
     if must := _MUST.get(problem["type"]):
-        return f"It must {must.format(**context)}."
+        return f"It must {(_PYTHON.get(must, must) if python else must).format(**context)}."
     message = str(problem["msg"]).removeprefix("Value error, ").removesuffix(".")
     return f"{message[:1].upper()}{message[1:]}."
 

@@ -1,9 +1,13 @@
-"""Arguments of the functions for Python users: a wrong type is an error that names the argument."""
+"""Arguments of the functions for Python users, which their errors name.
+
+A wrong type is an error; options of the command line in an error are written as arguments.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from types import NoneType, UnionType
@@ -28,6 +32,11 @@ _WORDS: dict[Any, str] = {
 }
 #: The smallest number that is allowed, by argument.
 _LEAST = {"jobs": 1, "draws": 0, "keep_downloads": 0}
+#: A command, which stays as it is; or an option, its value, and the argument that it is in Python.
+_OPTION = re.compile(
+    r"cntbench [a-z]+ [^.]*|(?:--([a-z-]+)|-(o)\b)(?:=(\S*\w))?"
+    r"(?: \((?:in Python, )?\w+=\w*\))?"
+)
 
 
 def plain(value: Any) -> Any:
@@ -38,11 +47,15 @@ def plain(value: Any) -> Any:
 def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a function that checks arguments of plain types, such as ``str | None``.
 
-    Those of other types, such as results and sequences, are left to the function.
+    Those of other types, such as results and sequences, are left to the function. Its errors name
+    arguments, not options of the command line.
     """
     signature = inspect.signature(function, eval_str=True)
     where = f"cntbench.{function.__name__}"
     types = {name: _types(p.annotation) for name, p in signature.parameters.items()}
+    names = {*types}
+    for kind in types.get("changes", ()):
+        names |= get_args(kind)[0].__annotations__.keys()
 
     @wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -50,9 +63,34 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
         for name, value in bound.arguments.items():
             if types[name] <= _WORDS.keys():
                 bound.arguments[name] = _checked(name, plain(value), types[name], where)
-        return function(*bound.args, **bound.kwargs)
+        try:
+            return function(*bound.args, **bound.kwargs)
+        except CntbenchError as error:
+            error.what = with_arguments(error.what, names)
+            error.hint = error.hint and with_arguments(error.hint, names)
+            error.args = (str(error),)
+            raise
 
     return checked
+
+
+def with_arguments(text: str, names: Iterable[str]) -> str:
+    """Return the text of an error with arguments of these names in place of the options.
+
+    Examples
+    --------
+    >>> with_arguments("Write --trajectory=nano, or use --jobs, and -o.", ["trajectory", "jobs"])
+    'Write trajectory="nano", or use jobs=, and -o.'
+    """
+
+    def argument(option: re.Match[str]) -> str:
+        name = "output" if option[2] else (option[1] or "").replace("-", "_")
+        if name not in names:
+            return option[0]
+        value = f'"{option[3]}"' if option[3] else "True" if name == "force" else ""
+        return f"{name}={value}"
+
+    return _OPTION.sub(argument, text)
 
 
 def _types(annotation: Any) -> set[Any]:

@@ -114,9 +114,9 @@ class Catalogue:
             if name in self.studies.broken:
                 raise error
             if name.partition(":")[0] in plugins.room("trajectory source"):
-                hint = f"To measure this trajectory, write --trajectory {name}."
+                hint = f"To measure this trajectory, write --trajectory={name}."
             elif name.endswith(".toml"):
-                hint = f"A study is a file studies/{Path(name).name} in a folder: --specs FOLDER."
+                hint = f"A study is a file studies/{Path(name).name} in a folder: --specs=FOLDER."
             else:
                 raise error
             raise SpecError(error.what, hint=f"{hint} {error.hint}")

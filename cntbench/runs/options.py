@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -84,8 +84,16 @@ NAMES = ("tasks", "ablations", "components", "targets", "keep")
 def study_changes(**keys: Unpack[StudyKeys]) -> dict[str, Any]:
     """Return the keys of a study that are not None, and their values as a spec has them.
 
-    Unknown keys stay: they are refused, with the nearest match, where the spec is made.
+    Unknown keys stay: they are refused, with the nearest match, where the spec is made. No seeds,
+    such as ``range(0)``, are refused; the text ``""`` is that of a study without seeds.
     """
+    seeds = plain(keys.get("seeds"))
+    if isinstance(seeds, Sized) and not isinstance(seeds, str) and not len(seeds):
+        raise CntbenchError(
+            "there is no seed",
+            where="seeds",
+            hint="Name one or more, or leave seeds out to measure one run.",
+        )
     return {
         key: name_tuple(value, key) if key in NAMES else plain(value)  # type: ignore[arg-type]
         for key, value in keys.items()

@@ -68,8 +68,9 @@ def test_no_label_and_no_reason_is_obeyed_by_the_terminal(cli, words):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("plan planted:chain", "write --trajectory planted:chain. Allowed: compare"),
-        ("plan studies/mine.toml", "a file studies/mine.toml in a folder: --specs FOLDER"),
+        ("plan planted:chain", "write --trajectory=planted:chain. Allowed: compare"),
+        ("circuit graph.json", "--trajectory=nano and --task=induction."),
+        ("plan studies/mine.toml", "a file studies/mine.toml in a folder: --specs=FOLDER"),
         ("report nowhere/r.nc", "nowhere/r.nc: no such file"),
         ("show d", "d: is a folder Name a file that cntbench has written, such as results.nc."),
         ("show run", "run: is a folder Name the file in it: run/results.nc"),

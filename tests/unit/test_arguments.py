@@ -88,8 +88,19 @@ def test_the_error_says_what_is_allowed(argument, says):
         (lambda: cntbench.circuit([]), "expected one result"),
         (lambda: cntbench.leaderboard([]), "no comparison is given"),
         (lambda: cntbench.leaderboard(5), "5 is not a path"),
-        (lambda: cntbench.run(specs=None), "null is not a path"),
+        (lambda: cntbench.run(specs=None), "None is not a path"),
         (lambda: cntbench.run(tasks=5), "tasks: 5 is not a name"),
+        (lambda: cntbench.run(tasks=[None]), "tasks: [None] is not a name"),
+        (lambda: cntbench.run(experts=1), "experts = 1 is not allowed\nIt must be True or False."),
+        (lambda: cntbench.run(prompts=True), "prompts = True is not allowed"),
+        (lambda: cntbench.run(seeds=range(0)), "seeds: there is no seed"),
+        (lambda: cntbench.run(seeds=np.array([])), "seeds: there is no seed"),
+        (lambda: cntbench.run(checkpoints=[]), "checkpoints = [] is not allowed\nIt must not be e"),
+        (
+            lambda: cntbench.run(layers=range(0)),
+            "layers = <range> is not allowed\nIt must not be e",
+        ),
+        (lambda: cntbench.compare([]), "cntbench.compare: results: there is no file"),
         (lambda: cntbench.influence(None, task=5), "cntbench.influence: task: 5 is not a name"),
         (lambda: cntbench.influence(None, ""), "unknown task ''"),
         (lambda: cntbench.circuit("x.nc", budgets=0.1), "budgets: 0.1 is not a list of numbers"),
@@ -101,6 +112,30 @@ def test_arguments_of_many_types_are_checked_by_the_functions(call, says):
     with pytest.raises(CntbenchError) as caught:
         call()
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (
+            lambda: cntbench.compare("x.nc", trajectory="nano", circuits="chain"),
+            "results= compares files that are already measured: trajectory=, circuits= would have",
+        ),
+        (lambda: cntbench.run("planted:chain"), 'write trajectory="planted:chain". Allowed: '),
+        (lambda: cntbench.run("x.toml"), 'a folder: specs="FOLDER". Allowed: '),
+        (lambda: cntbench.run(trajectory="planted:chain", output="file"), "a folder with output=."),
+        (lambda: cntbench.circuit("g.json"), 'trajectory="nano" and task="induction".'),
+        (lambda: cntbench.save_planted("chain", "."), "write into it with force=True."),
+        (lambda: cntbench.leaderboard("file"), "Make one: cntbench compare -o FILE."),
+    ],
+)
+def test_errors_name_arguments_not_options(call, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("not of cntbench")
+    with pytest.raises(CntbenchError) as caught:
+        call()
+    assert says in str(caught.value)
+    assert "--" not in str(caught.value)
 
 
 def test_a_model_is_measured_with_numbers_of_other_libraries():
