@@ -109,10 +109,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _settle() -> None:
     """Compute on one thread, and let hypothesis take its time."""
-    import torch
+    import torch  # noqa: F401  so that its threads are set
     from hypothesis import HealthCheck, settings
 
-    torch.set_num_threads(1)
+    from cntbench.parallel.processes import use_one_thread
+
+    use_one_thread()
     slow = [HealthCheck.too_slow]
     settings.register_profile(
         "cntbench", deadline=None, print_blob=True, suppress_health_check=slow

@@ -33,10 +33,12 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 def pytest_pycollect_makemodule() -> None:
     """Set up what a process uses that collects tests: the one that starts them imports nothing."""
     gc.disable()  # until all tests are collected
-    import torch
+    import torch  # noqa: F401  so that its threads are set
     from transformers.utils import logging
 
-    torch.set_num_threads(1)
+    from cntbench.parallel.processes import use_one_thread
+
+    use_one_thread()
     logging.disable_progress_bar()
 
 

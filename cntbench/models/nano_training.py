@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from cntbench.models import checkpoint_files, named_weights
 from cntbench.parallel import Progress
+from cntbench.parallel.processes import one_thread
 from cntbench.prompts import random_state
 from cntbench.prompts.markov import random_chain, walk
 from cntbench.specs import spec
@@ -125,17 +126,14 @@ def train(recipe: Recipe, folder: Path, progress: Progress) -> dict[str, str]:
     # Three seconds, which a trained model does not need.
     from transformers import GPTNeoXForCausalLM
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
-        with torch.random.fork_rng(devices=[]):
+        with one_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             model = GPTNeoXForCausalLM(recipe.config())
             return _train(model, recipe, folder, progress)
     finally:
-        torch.set_num_threads(threads)
         if bars:
             transformers_logging.enable_progress_bar()
 

@@ -13,8 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import cache
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, NamedTuple, Self, TypeVar
+
+from threadpoolctl import ThreadpoolController
 
 from cntbench.errors import CntbenchError, warning_text
 from cntbench.parallel.interrupts import starting_processes
@@ -227,20 +230,43 @@ def parallel_map(
             yield results.pop(number)
 
 
+@cache
+def _blas() -> ThreadpoolController:
+    """Return what sets the threads of numpy's linear algebra."""
+    import numpy  # noqa: F401  so that it is found
+
+    return ThreadpoolController().select(user_api="blas")
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch work on one thread, if there is something that may use it."""
-    if "torch" not in sys.modules and not folders_in_use():
-        yield
-        return
-    import torch
+    """Let numpy's linear algebra, and torch if something may use it, work on one thread.
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    The number of threads changes the last bits of large products. Where processes share the
+    cores, threads that wait for each other cost more than the products.
+    """
+    with _blas().limit(limits=1):
+        if "torch" not in sys.modules and not folders_in_use():
+            yield
+            return
+        import torch
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+def use_one_thread() -> None:
+    """Let this process work on one thread from now on, as `one_thread` does for a while."""
+    _blas().limit(limits=1)
+    if "torch" in sys.modules:
+        import torch
+
+        if torch.get_num_threads() != 1:  # setting it clears a cache of oneDNN
+            torch.set_num_threads(1)
 
 
 class _Numbered(Generic[Item, Result]):
@@ -271,11 +297,8 @@ def start_worker() -> None:
     """Initialise a worker, which ignores Ctrl-C: the main process handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.showwarning = print_warning  # type: ignore[assignment]
-    os.environ["OMP_NUM_THREADS"] = "1"  # for torch, if the work imports it
-    if "torch" in sys.modules:
-        import torch
-
-        torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for libraries that the work imports
+    use_one_thread()
     end_with_parent()
 
 

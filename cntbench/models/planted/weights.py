@@ -31,6 +31,7 @@ from cntbench.models.planted.wiring import (
     Wiring,
     length,
 )
+from cntbench.parallel.processes import one_thread
 from cntbench.prompts import random_state
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def assemble(blueprint: Blueprint, seed: int, moment: Moment) -> Assembly:
     return Assembly(codes, wirings, {name: length(signal) for name, signal in signals.items()})
 
 
+@one_thread()
 def contributions(blueprint: Blueprint, seed: int) -> dict[tuple[str, str], float]:
     """Return the share of each source in its target's output; see `Circuit.strengths`."""
     assembly = assemble(blueprint, seed, STILL)
@@ -122,6 +124,7 @@ def _codes(blueprint: Blueprint, seed: int) -> Array:
     return codes
 
 
+@one_thread()
 def build(
     blueprint: Blueprint, difficulty: Difficulty, seed: int, moment: Moment
 ) -> tuple[PretrainedConfig, dict[str, Tensor]]:

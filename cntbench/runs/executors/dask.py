@@ -18,14 +18,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import torch
 import xarray as xr
 
 from cntbench.errors import CntbenchError
 from cntbench.models.device import gpus_of, use_gpus
 from cntbench.models.trajectory import ModelRef
 from cntbench.parallel.interrupts import starting_processes
-from cntbench.parallel.processes import killed
+from cntbench.parallel.processes import killed, use_one_thread
 from cntbench.results.failure import Failure
 from cntbench.runs.blocks import SourceBlock
 from cntbench.runs.executors.loop import Item, measure_models
@@ -259,7 +258,6 @@ def _work(
         from distributed import get_worker
 
         use_gpus([gpus[int(get_worker().name) % len(gpus)]])
-    with _SETTING:  # it clears a cache of oneDNN that another thread of the worker may use
-        if torch.get_num_threads() != 1:
-            torch.set_num_threads(1)
+    with _SETTING:  # it may clear a cache of oneDNN that another thread of the worker uses
+        use_one_thread()
     return measurer.measured(block, files)
