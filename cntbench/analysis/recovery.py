@@ -167,9 +167,8 @@ def recovery(records: Iterable[Recovery]) -> xr.Dataset:
     for at, cell in zip(np.ndindex(shape), product(*labels.values()), strict=True):
         scores = np.array(list(cells.get(cell, {}).values())).reshape(-1, 3)
         for place, name in enumerate(("auroc", "ap")):
-            for suffix, value in zip(
-                ("", "_low", "_high"), t_interval(scores[:, place]), strict=True
-            ):
+            interval = np.clip(t_interval(scores[:, place]), 0, 1)
+            for suffix, value in zip(("", "_low", "_high"), interval, strict=True):
                 arrays[f"{name}{suffix}"][at] = value
         arrays["baseline_ap"][at] = t_interval(scores[:, 2])[0]
         arrays["seeds"][at] = int((~np.isnan(scores[:, 0])).sum())
@@ -211,8 +210,11 @@ def _empty(labels: Mapping[str, list[str]]) -> xr.Dataset:
         "baseline_ap": "expected average precision of random scores",
     }
     for name in ("auroc", "ap"):
-        documents[f"{name}_low"] = f"lower end of the 95 % interval of {name} over seeds"
-        documents[f"{name}_high"] = f"upper end of the 95 % interval of {name} over seeds"
+        for side, suffix in (("lower", "low"), ("upper", "high")):
+            documents[f"{name}_{suffix}"] = (
+                f"{side} end of the 95 % interval of {name} over seeds, by Student's t: too narrow "
+                "where scores are near 1"
+            )
     dataset = xr.Dataset(coords=dict(labels))
     for name, document in documents.items():
         dataset[name] = (tuple(labels), np.full(shape, np.nan), described(name, document, "1"))

@@ -140,6 +140,13 @@ def test_recovery_is_the_mean_over_seeds_with_its_interval():
     assert total["seeds"].item() == 0
 
 
+def test_intervals_of_scores_end_at_1():
+    scores, direct, total = layered(0)
+    seeds = {0: scores, 1: np.where(np.isnan(scores), np.nan, direct)}
+    found = recovery(record(s, seed, direct=direct, total=total) for seed, s in seeds.items())
+    assert found["auroc_high"].sel(truth="direct").item() == 1
+
+
 def test_what_was_not_measured_is_nan():
     scores, direct, total = layered(0)
     found = recovery(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import jaccard_score
 
-from cntbench.analysis.intervals import film_interval, t_interval
+from cntbench.analysis.intervals import film_interval, jackknife_interval, t_interval
 from cntbench.comparison.agreement import (
     STATISTICS,
     agreement,
@@ -81,7 +81,7 @@ def test_top_overlap_is_symmetric_and_blind_to_order(one, data):
 
 def test_tied_entries_share_the_places_that_are_left():
     # One is in the top 2 for sure, three share the other place; on the other side, the first two.
-    assert top_overlap([9, 5, 5, 5], [9, 8, 1, 0], 2) == pytest.approx((4 / 3) / (8 / 3))
+    assert top_overlap([9, 5, 5, 5], [9, 8, 1, 0], 3) == pytest.approx((7 / 3) / (11 / 3))
     assert np.isnan(top_overlap([1.0, np.nan], [1.0, 2.0], 2))
 
 
@@ -126,6 +126,16 @@ def test_agreement_with_itself_and_with_any_rising_function_is_whole(seed, power
         agreement(matrix(seed + 1), weights, LAYERS),
     )
     np.testing.assert_allclose(one, two)
+
+
+def test_tops_are_a_tenth_of_the_edges_and_a_fifth_of_the_components():
+    pair = matrix(0), matrix(1)
+    found = dict(zip(STATISTICS, agreement(*pair, LAYERS), strict=True))
+    assert found["edge_top"] == top_overlap(*pair, round(EDGES.sum() / 10))
+    of_roles = zip(*(strengths(weights, LAYERS) for weights in pair), strict=True)
+    for role, both in zip(("spreader", "gatherer"), of_roles, strict=True):
+        count = round((~np.isnan(both[0])).sum() / 5)
+        assert found[f"{role}_top"] == top_overlap(*both, count)
 
 
 def test_top_is_a_share_and_at_least_one():
@@ -197,7 +207,12 @@ def test_intervals_of_few_values():
         assert interval([np.nan, 2.0])[0] == 2
         assert np.isnan(interval([np.nan, 2.0])[1:]).all()
     assert t_interval([3.0, 3.0, np.nan]) == (3, 3, 3)
+    values = np.array([0.2, 0.9, 0.4])
+    of_mean = jackknife_interval(values.mean(), (values.sum() - values) / 2)
+    np.testing.assert_allclose(of_mean, t_interval(values)[1:])
     assert film_interval([np.nan, *[0.5] * FEWEST]) == (0.5, 0.5, 0.5)
+    rising = np.linspace(0.2, 1, FEWEST)
+    assert film_interval(rising)[2] == 1 < mean_interval(rising)[1]
 
 
 @given(hnp.arrays(np.float64, st.integers(FEWEST, 30), elements=st.floats(-1, 1)))

@@ -98,6 +98,19 @@ def test_each_ablation_is_held_against_the_mean_of_the_others():
     assert found["consensus_low"].isnull().all()  # too few checkpoints
 
 
+def test_stability_and_reliability_are_means_over_tasks_and_checkpoints():
+    made = trained(tasks=("induction", "bigram"))
+    overlaps = np.random.default_rng(3).random((*made["split_half"].shape, 2)) / 4
+    overlaps[:, 0, 1:, 1] += 1  # zero settles at its second number of prompts, if not at first
+    dims = (*made["split_half"].dims, "prompts")
+    about = {"units": "1", "long_name": "overlap"}
+    made = made.assign(overlap_by_prompts=(dims, overlaps, about)).assign_coords(prompts=[2, 4])
+    found = comparison(made)
+    for name, values in (("circuit_overlap", overlaps[..., 1]), ("split_half", made["split_half"])):
+        np.testing.assert_allclose(found[f"{name}_mean"], np.mean(values, axis=(0, 2)))
+    np.testing.assert_array_equal(found["settled_at"], [4, np.nan, np.nan])
+
+
 def test_costs_are_relative_to_zero():
     made = trained(tasks=("induction", "bigram"))
     found = comparison(made)

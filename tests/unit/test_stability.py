@@ -54,18 +54,24 @@ def test_circuits_agree_without_noise_and_settle_later_with_more():
 
 
 def test_intervals_of_scores_hold_the_score_of_every_resample():
+    """Of two models of a circuit, each with resamples of its own; tiny values are no influence."""
     truth = EDGES & (np.random.default_rng(1).random(EDGES.shape) < 0.4)
     values = np.where(EDGES, truth * 1.0, np.nan)[..., None] + by_prompt(0.0) * 0
-    values = values + np.random.default_rng(2).standard_normal(values.shape)
-    scores = abs(values.mean(-1))
+    noise = np.random.default_rng(2).standard_normal((2, *values.shape))
+    values = (values + noise) * np.where(np.arange(6) < 3, 1, 1e-9)[:, None]
     made = [
-        Recovery("dag", "realistic", 0, "a", scores, truth, EDGES, by_prompt=values),
-        Recovery("dag", "realistic", 0, "b", scores, truth, EDGES),
+        Recovery("dag", "realistic", n, "a", abs(of.mean(-1)), truth, EDGES, by_prompt=of)
+        for n, of in enumerate(values)
     ]
+    made.append(Recovery("dag", "realistic", 0, "b", abs(values[0].mean(-1)), truth, EDGES))
     ends = score_intervals(made, ["truth_direct", "truth_total", ""], ["a", "b"])
     feasible = np.where(EDGES, 1.0, np.nan)
-    each = [auroc(abs(draw) * feasible, truth) for draw in resampled(values, 16, RESAMPLES, 0)]
-    np.testing.assert_allclose(ends[:, 0, 0], np.quantile(each, [0.025, 0.975]), atol=1e-12)
+    each = [
+        [auroc(np.where(d < 1e-6, 0, d) * feasible, truth) for d in abs(draws)]
+        for draws in (resampled(of, 16, RESAMPLES, n) for n, of in enumerate(values))
+    ]
+    expected = np.quantile(np.mean(each, axis=0), [0.025, 0.975])
+    np.testing.assert_allclose(ends[:, 0, 0], expected, atol=1e-12)
     assert np.isnan(ends[:, 1:]).all()  # every edge is in the total truth
     assert np.isnan(ends[:, :, 1]).all()
 

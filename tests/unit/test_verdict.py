@@ -103,6 +103,14 @@ def test_one_sentence_says_what_to_use_what_ties_and_what_is_cheaper(ranked):
     )
 
 
+def test_a_worse_method_is_not_recommended_and_a_cheaper_one_costs_half():
+    easy = np.random.default_rng(0).uniform(0.5, 1, (8, 1))
+    array = scores([easy, easy - 0.01, easy - 0.2, easy - 0.3])
+    sentence = verdict(array, costs(10, 6, 5, 1)).sel(purpose="direct_edges")["verdict"].item()
+    assert sentence.startswith("For direct edges use exact (")
+    assert sentence.endswith("10 forward passes); cheap costs half and loses 0.20.")
+
+
 def test_what_ties_at_the_same_cost_is_not_said_to_cost_more(ranked):
     array, _ = ranked
     found = verdict(array, costs(10, 10, 1, 0.5)).sel(purpose="direct_edges")
@@ -166,6 +174,22 @@ def test_intervals_hold_the_truth_as_often_as_they_say(within):
     assert 0.89 <= hits / tries <= 0.99
 
 
+def test_intervals_are_those_of_a_bootstrap_of_circuits_and_models_widened_for_few():
+    """The tail is that of Student's t in a bootstrap, whose variance is too small (Hesterberg)."""
+    rng, circuits = np.random.default_rng(5), 6
+    tail = stats.norm.cdf(np.sqrt(6 / 5) * stats.t.ppf(0.025, 5))
+    found, expected = [], []
+    for _ in range(25):
+        values = rng.standard_normal((circuits, 1)) + rng.standard_normal((circuits, 3))
+        at = verdict(scores([values, values], NAMES[:2])).sel(ablation="twin")
+        found.append(float((at["score_high"] - at["score_low"]).squeeze()))
+        of_circuits = rng.integers(0, circuits, (8000, circuits, 1))
+        of_models = rng.integers(0, 3, (8000, circuits, 3))
+        means = values[of_circuits, of_models].mean(axis=(1, 2))
+        expected.append(np.ptp(np.quantile(means, [tail, 1 - tail])))
+    assert np.mean(found) == pytest.approx(np.mean(expected), rel=0.02)
+
+
 def ranks_of(values, names):
     return verdict(scores(values, names))["rank"].values[0]
 
@@ -213,8 +237,9 @@ def test_ranks_are_those_of_scipy_and_a_loop_over_pairs():
     """The largest k of p-values in order with p ≤ 0.05 k / pairs."""
     rng = np.random.default_rng(3)
     counts = set()
-    for scale in (0.3, 1.0, 3.0):
-        values = np.arange(4)[:, None] + scale * rng.standard_normal((4, 7))
+    for case in range(40):
+        scale, circuits = 10 ** rng.uniform(-0.7, 0.5), 3 + case % 5
+        values = np.arange(4)[:, None] + scale * rng.standard_normal((4, circuits))
         pairs = list(itertools.combinations(range(4), 2))
         p_values = {
             pair: stats.ttest_rel(values[pair[0]], values[pair[1]]).pvalue for pair in pairs
@@ -228,7 +253,15 @@ def test_ranks_are_those_of_scipy_and_a_loop_over_pairs():
         counts.add(len(better))
         expected = [1 + sum(worse == method for _, worse in better) for method in range(4)]
         assert ranks_of(values[:, :, None], NAMES).tolist() == expected
-    assert len(counts) == 3
+    assert len(counts) == 7
+
+
+def test_equal_methods_are_no_evidence_that_others_differ():
+    """Of three p-values of 1, 0.04 and 0.04, none is found at a rate of 0.05."""
+    base, apart = np.random.default_rng(0).standard_normal((2, 8))
+    apart += 2.5 * apart.std(ddof=1) / np.sqrt(8) - apart.mean()
+    assert 0.04 < stats.ttest_1samp(apart, 0).pvalue < 0.042
+    assert ranks_of(np.stack([base, base, base - apart])[:, :, None], NAMES[:3]).tolist() == [1] * 3
 
 
 def test_rounding_makes_no_method_better():

@@ -33,7 +33,7 @@ TITLE = "Calibration of claims"
 #: The file that ``cntbench calibrate -o`` writes.
 CALIBRATION = FileKind("a calibration of claims", has_attribute("title", TITLE))
 #: Series lengths and lag-one correlations for which the coverage is measured.
-MOMENTS, CORRELATIONS = (10, 20, 40, 53, 143), (0.0, 0.5, 0.8, 0.9)
+MOMENTS, CORRELATIONS = (10, 20, 40, 53, 143), (0.0, 0.5, 0.8, 0.9, 0.98)
 #: Number of series for each.
 _SERIES = 1000
 #: Films whose verdicts are pooled, and random choices of so many of a setting's films.
