@@ -243,7 +243,7 @@ def _verdict(
 def _weak(test: ClaimTestResult) -> str:
     """Return the reason for a verdict without power: the effect may be missed."""
     power = "" if np.isnan(test.power) else f" with probability {1 - test.power:.1f}"
-    return f"is not seen, but may be missed{power}: more checkpoints, prompts or seeds would tell"
+    return f"is not seen, but may be missed{power}: more checkpoints, prompts or seeds may tell"
 
 
 def _own_result(
