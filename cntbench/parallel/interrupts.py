@@ -16,16 +16,18 @@ _received = False
 
 
 @contextmanager
-def _handling(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    """Replace the handler of Ctrl-C, in the main thread."""
+def _handling(
+    handler: Callable[[int, FrameType | None], object], number: int = signal.SIGINT
+) -> Iterator[None]:
+    """Replace the handler of Ctrl-C, or of another signal, in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, handler)
+    before = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
 
 
 @contextmanager
@@ -63,7 +65,7 @@ def starting_processes() -> Iterator[None]:
 def interrupts_remembered() -> Iterator[None]:
     """Record Ctrl-C, because the interrupted code, such as an import, may swallow it.
 
-    `interrupted` and `check_interrupted` then report it.
+    `interrupted` and `check_interrupted` then report it. SIGTERM, which clusters send, is the same.
     """
     global _received
     _received = False
@@ -74,10 +76,14 @@ def interrupts_remembered() -> Iterator[None]:
         signal.default_int_handler(number, frame)
 
     try:
-        with _handling(interrupt):
+        with _handling(interrupt), _handling(_as_interrupt, signal.SIGTERM):
             yield
     finally:
         _received = False
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    signal.raise_signal(signal.SIGINT)
 
 
 def interrupted() -> bool:

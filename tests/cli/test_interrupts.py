@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment ends with exit code 130, and leaves no process and no half file."""
+"""Ctrl-C or SIGTERM at any moment gives exit code 130, and leaves no process and no half file."""
 
 from __future__ import annotations
 
@@ -45,19 +45,20 @@ def alive(group: int) -> list[psutil.Process]:
 
 
 def interrupted_run(
-    folder: Path, place: str, seconds: float, options: list[str]
+    folder: Path, place: str, seconds: float, options: list[str], number: int = signal.SIGINT
 ) -> tuple[int, int]:
     """Interrupt a run at a place; returns how many checkpoints are kept, and of how many.
 
     Nothing is left of it but them.
     """
-    process = start(place, seconds, [*RUN, "-j", "2", *options], folder / "errors")
+    process = start(place, seconds, [*RUN, "-j", "2", *options], folder / "errors", number)
     assert process.pid is not None
     try:
         process.join(timeout=300)
         err = (folder / "errors").read_text()
         assert process.exitcode == 130, err
         assert "Traceback" not in err, err
+        assert "Warning" not in err, err
         assert "The same command resumes from there." in err
         kept = re.search(r"Interrupted: (\d+) of (\d+) checkpoints are kept\.", err)
         assert kept, err
@@ -89,10 +90,13 @@ def test_a_run_that_starts_is_interrupted(folder, place, seconds, kept, options)
     assert interrupted_run(folder, place, seconds, options) == (kept, 3)
 
 
-def test_a_run_whose_workers_measure_is_interrupted_and_goes_on(folder, monkeypatch, capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_whose_workers_measure_is_interrupted_and_goes_on(
+    folder, monkeypatch, capsys, number
+):
     """When the first checkpoint is there, both workers have others."""
     write_trajectory(folder / "checkpoints", steps=tuple(range(200, 206)))
-    kept, total = interrupted_run(folder, "cntbench.runs.prefetch:Prefetch.release", 0, [])
+    kept, total = interrupted_run(folder, "cntbench.runs.prefetch:Prefetch.release", 0, [], number)
     assert 1 <= kept < total == 9
     for path in folder.glob("run/checkpoints/*.nc"):
         open_results(path)

@@ -1,5 +1,7 @@
 """A command line that gets Ctrl-C when it calls a function, as a terminal sends it: to its group.
 
+SIGTERM is sent to its process alone.
+
 It runs in a process that has imported the libraries of this one, which takes seconds otherwise.
 """
 
@@ -40,7 +42,9 @@ def interrupt_at(place: str, after: Callable[[], None]) -> None:
     setattr(owner, name, called)
 
 
-def start(place: str, seconds: float, words: list[str], errors: Path) -> BaseProcess:
+def start(
+    place: str, seconds: float, words: list[str], errors: Path, number: int = signal.SIGINT
+) -> BaseProcess:
     """Start a command in this folder, in a group of its own, and interrupt it at a place.
 
     Parameters
@@ -53,15 +57,20 @@ def start(place: str, seconds: float, words: list[str], errors: Path) -> BasePro
         The command line, without the program.
     errors
         The file that it writes its errors to.
+    number
+        The signal: Ctrl-C, or SIGTERM.
     """
     around: Surroundings = (Path.cwd(), dict(os.environ), errors)
     context: Any = worker_context()
-    process: BaseProcess = context.Process(target=_command, args=(place, seconds, words, around))
+    arguments = (place, seconds, words, around, number)
+    process: BaseProcess = context.Process(target=_command, args=arguments)
     process.start()
     return process
 
 
-def _command(place: str, seconds: float, words: list[str], around: Surroundings) -> None:
+def _command(
+    place: str, seconds: float, words: list[str], around: Surroundings, number: int
+) -> None:
     folder, environment, errors = around
     os.setsid()
     os.chdir(folder)
@@ -72,7 +81,8 @@ def _command(place: str, seconds: float, words: list[str], around: Surroundings)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def interrupt() -> None:
-        os.killpg(0, signal.SIGINT)
+        send = os.killpg if number == signal.SIGINT else os.kill
+        send(os.getpid(), number)
 
     interrupt_at(place, threading.Timer(seconds, interrupt).start if seconds else interrupt)
     sys.argv[:] = ["cntbench", *words]
