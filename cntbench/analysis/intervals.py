@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from cntbench.dynamics.resampling import FEWEST, mean_interval
-
-CONFIDENCE = 0.95
+from cntbench.dynamics.resampling import FEWEST, TAIL, mean_interval
 
 Array = NDArray[np.float64]
 
@@ -24,7 +22,7 @@ def t_interval(values: ArrayLike) -> tuple[float, float, float]:
     if count < 2:
         return mean, np.nan, np.nan
     error = defined.std(ddof=1) / np.sqrt(count)
-    half = float(error * special.stdtrit(count - 1, (1 + CONFIDENCE) / 2))
+    half = float(error * special.stdtrit(count - 1, 1 - TAIL))
     return mean, mean - half, mean + half
 
 
@@ -46,7 +44,7 @@ def jackknife_interval(value: ArrayLike, left_out: Array) -> tuple[Array, Array]
     if count < 2:
         return np.full(np.shape(value), np.nan), np.full(np.shape(value), np.nan)
     error = np.sqrt((count - 1) * left_out.var(axis=0))
-    half = error * special.stdtrit(count - 1, (1 + CONFIDENCE) / 2)
+    half = error * special.stdtrit(count - 1, 1 - TAIL)
     return np.asarray(value - half), np.asarray(value + half)
 
 

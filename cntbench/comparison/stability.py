@@ -16,10 +16,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cntbench.analysis.intervals import CONFIDENCE
 from cntbench.analysis.recovery import RESOLUTION, Recovery, tied
 from cntbench.comparison.agreement import TOP_EDGES, top_count
 from cntbench.comparison.ranks import top_overlap
+from cntbench.dynamics.resampling import TAIL
 from cntbench.prompts import random_state
 
 #: Sizes of a resample [prompts].
@@ -88,9 +88,8 @@ def score_intervals(
                 if not np.isnan(aurocs).any():
                     of_circuits.setdefault(record.circuit, []).append(aurocs)
             if of_circuits:
-                tail = (1 - CONFIDENCE) / 2
                 means = [np.mean(models, axis=0) for models in of_circuits.values()]
-                ends[:, row, at] = np.quantile(np.mean(means, axis=0), [tail, 1 - tail])
+                ends[:, row, at] = np.quantile(np.mean(means, axis=0), [TAIL, 1 - TAIL])
     return ends
 
 

@@ -22,8 +22,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import special
 
-from cntbench.analysis.intervals import CONFIDENCE
 from cntbench.comparison.purposes import PURPOSES
+from cntbench.dynamics.resampling import TAIL
 from cntbench.errors import listed
 from cntbench.files.attributes import described
 from cntbench.prompts import random_state
@@ -40,6 +40,8 @@ OF_METHODS: Mapping[str, str] = {
 }
 #: Variables of each purpose, from `cntbench.comparison.purposes.Purpose`.
 OF_PURPOSES = {"title": "in a sentence", "measure": "ranked by", "meaning": "true edges"}
+#: False discovery rate of statements that one method is better than another.
+_FALSE = 0.05
 #: Bootstrap samples of circuits and models.
 _RESAMPLES = 2000
 #: Scores that differ by less are equal: it is the error of rounding.
@@ -137,10 +139,10 @@ def _resampled(values: Array, seed: int) -> tuple[Array, float]:
     of_models = state.randint(0, models, (_RESAMPLES, circuits, models))
     means = values[:, of_circuits, of_models].mean(axis=(2, 3)).T
     count = circuits if circuits > 1 else models
-    tail = (1 - CONFIDENCE) / 2
+    tail = TAIL
     if count > 1:
         widening = np.sqrt(count / (count - 1))
-        tail = float(special.ndtr(widening * special.stdtrit(count - 1, tail)))
+        tail = float(special.ndtr(widening * special.stdtrit(count - 1, TAIL)))
     return means, tail
 
 
@@ -160,7 +162,7 @@ def _better(values: Array) -> NDArray[np.bool_]:
     with np.errstate(divide="ignore", invalid="ignore"):
         p_values = 2 * special.stdtr(count - 1, -np.abs(means / errors))
     p_values[means == 0] = 1
-    differs = false_discovery_control(p_values) <= 1 - CONFIDENCE
+    differs = false_discovery_control(p_values) <= _FALSE
     better[first, second], better[second, first] = differs & (means > 0), differs & (means < 0)
     return better
 

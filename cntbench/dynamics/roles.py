@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cntbench.dynamics.film import Array
+from cntbench.dynamics.resampling import TAIL
 from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Direction
 from cntbench.metrics._layers import by_layer, layer_corrected, of_peers, strength_and_expected
@@ -38,8 +39,6 @@ ROLES: tuple[Role, ...] = get_args(Role)
 #: The direction of the influence that makes the role.
 DIRECTION: Mapping[Role, Direction] = {"spreader": "out", "gatherer": "in"}
 
-#: Confidence of a strength's interval.
-CONFIDENCE = 0.95
 #: Components with the role per member of the top set, rounded up.
 PER_PLACE = 4
 #: Decimals to which strengths are compared; smaller differences are rounding errors.
@@ -90,7 +89,7 @@ def half_width(errors: Array, prompts: Array) -> Array:
     """
     from scipy import special
 
-    quantile = -special.stdtrit(np.maximum(prompts - 1, 1), (1 - CONFIDENCE) / 2)
+    quantile = -special.stdtrit(np.maximum(prompts - 1, 1), TAIL)
     return np.asarray(errors * quantile[..., None])
 
 

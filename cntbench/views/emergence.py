@@ -19,8 +19,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import special
 
-from cntbench.analysis.intervals import CONFIDENCE
 from cntbench.dynamics.film import prompts_of
+from cntbench.dynamics.resampling import TAIL
 from cntbench.prompts import random_state
 from cntbench.results.film import usable
 from cntbench.views.readouts import usable_accuracy
@@ -92,11 +92,10 @@ def emergence(dataset: xr.Dataset, task: str, *, draws: int = _DRAWS) -> Emergen
     fits = smoothed(noisy)
 
     def moment(step: float, lows: Array, highs: Array) -> DatedStep:
-        tail = (1 - CONFIDENCE) / 2
         if not measured:
             return DatedStep(step, np.nan, np.nan)
-        low = float(np.quantile(lows, tail, method="lower"))
-        high = float(np.quantile(highs, 1 - tail, method="higher"))
+        low = float(np.quantile(lows, TAIL, method="lower"))
+        high = float(np.quantile(highs, 1 - TAIL, method="higher"))
         return DatedStep(step, min(low, step), max(high, step))
 
     onsets = steps[_onset(noisy, errors)]
@@ -116,8 +115,8 @@ def emergence(dataset: xr.Dataset, task: str, *, draws: int = _DRAWS) -> Emergen
 
 def _widening(cell: xr.Dataset) -> float:
     """Return how much wider Student's interval is than a normal one, for the fewest prompts."""
-    degrees, tail = max(prompts_of(cell).min() - 1, 1), (1 - CONFIDENCE) / 2
-    return float(special.stdtrit(degrees, tail) / special.ndtri(tail))
+    degrees = max(prompts_of(cell).min() - 1, 1)
+    return float(special.stdtrit(degrees, TAIL) / special.ndtri(TAIL))
 
 
 def smoothed(values: Array) -> Array:
