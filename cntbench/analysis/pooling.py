@@ -83,8 +83,6 @@ def _pooled_power(tests: Sequence[ClaimTestResult], minimum: float) -> tuple[flo
         return _found(np.where(places < power, largest, missed)), np.nan
     error = np.array([test.upper - test.lower for test in tests]) / 2 / special.ndtri(1 - TAIL)
     needed = detectable - special.ndtri(ENOUGH) * error
-    if np.isinf(needed).any():
-        return 0.0, np.inf
     scatter = np.std([test.effect for test in tests], ddof=1)
     noise = special.ndtri(places) * error * max(1, scatter / max(error.mean(), TIE))
     unit = np.maximum(needed, TIE) / _FOUND

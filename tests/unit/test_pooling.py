@@ -90,7 +90,7 @@ def normal_film(value: float, error: float, minimum: float, null_scatter: float)
 
 @pytest.mark.parametrize("films", [2, 3, 10])
 @pytest.mark.parametrize("null_scatter", [0.2, 1.0, 2.0])
-@pytest.mark.parametrize("scatter", [1.0, 2.0])
+@pytest.mark.parametrize("scatter", [0.5, 1.0, 2.0])
 def test_the_power_of_pools_is_how_often_they_find_the_effect(films, null_scatter, scatter):
     """Also where null models scatter less or more than films, and effects more than errors say."""
     rng = np.random.default_rng(films)
@@ -102,7 +102,7 @@ def test_the_power_of_pools_is_how_often_they_find_the_effect(films, null_scatte
 
     pools = rng.standard_normal((20_000, films))
     for effect in (0.7, pooled(1.0).detectable):
-        reached = 99 * norm.sf((effect + scatter * pools) / null_scatter)
+        reached = 99 * norm.sf((effect + max(scatter, 1) * pools) / null_scatter)
         mid_p_values = (0.5 + reached.round()) / 100
         found = norm.isf(mid_p_values).sum(axis=1) >= norm.isf(0.05) * np.sqrt(films)
         assert pooled(effect).power == pytest.approx(found.mean(), abs=0.03)
@@ -119,10 +119,17 @@ def test_the_smallest_p_value_of_a_pool_is_that_of_films_that_no_draw_reaches():
     assert pool.least == pytest.approx(pool.p_value) != 0
 
 
+def test_no_effect_is_detectable_by_too_few_draws():
+    few = replace(film_result(1.0, np.zeros(9), power=0.0), detectable=np.inf)
+    pool = pool_tests([few, few], 1.0)
+    assert (pool.power, pool.detectable) == (0, np.inf)
+
+
 def test_only_films_that_answer_are_pooled():
     rule = VerdictRule(0.05, (1.0, 1.0), ("chance", "noise"))
     silent = ClaimTestResult(reason="no learning juncture")
-    answers = [[film_result(value, np.zeros(99))] * 2 for value in (1.0, 2.0, 6.0)]
+    answers = [[film_result(value, np.zeros(99))] * 2 for value in (1.0, 2.0, 9.0)]
+    answers[2] = [replace(test, null=3.0) for test in answers[2]]
     pool = pool_films([[answers[0][0], silent], *answers], rule)
     assert [test.effect for test in pool] == pytest.approx([3.0, 3.0])
     two = pool_films([answers[0], [silent, silent], answers[1]], rule)
