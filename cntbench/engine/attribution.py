@@ -21,7 +21,6 @@ from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import measured_change, to_array
-from cntbench.engine.patching import patched_edges
 from cntbench.engine.perturbations import Perturbations, perturb
 from cntbench.engine.position_sums import changes_at_positions
 from cntbench.engine.positions import Positions
@@ -206,11 +205,6 @@ class Edges:
             sums = to_array(changes_at_positions(measure, images[0], images[1:]))
             self.request.sums.add(methods, sources, place.nodes, sums)
         return Estimate(sources, place.nodes, measured_change(measure, images[0], images[1:]))
-
-    def patched(self) -> Iterator[Estimate]:
-        """Yield the exact effect of every edge on the task's first readout, by path patching."""
-        edges = patched_edges(self.request, self.perturbations, self.ablation, self.rule)
-        return map(Estimate._make, edges)
 
 
 def differentiated(steps: Iterator[Step]) -> Iterator[Step]:

@@ -21,9 +21,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array, Arrivals, measured_change, to_array
-from cntbench.engine.perturbations import Perturbations
+from cntbench.engine.attribution import Edges
 from cntbench.engine.position_sums import changes_at_positions
 from cntbench.engine.positions import Positions, states_at
 from cntbench.engine.readouts import Answers, readout
@@ -31,35 +30,27 @@ from cntbench.engine.request import Request
 from cntbench.readouts import known_readouts
 
 
-def change_targets(
-    request: Request,
-    perturbations: Perturbations,
-    ablation: Ablation,
-    rule: int,
-    at: Positions | None,
-    change: Array,
-) -> None:
-    """Measure the direct effects on targets at some positions, or at all (None).
+def change_targets(edges: Edges, change: Array) -> None:
+    """Measure the direct effects on targets.
 
-    ``rule`` is the index of the ablation's replacement rule in the perturbations. Fills ``change``,
-    dims ``source, target, prompt``.
+    Fills ``change``, dims ``source, target, prompt``.
     """
-    model = request.model
-    arrivals = Arrivals(model.unembed.weight.device)
-    for index, (stage, places, nodes_of_stage) in enumerate(model.walk):
-        sources = perturbations.reaching(nodes_of_stage)
+    request, ablation, measure = edges.request, edges.ablation, edges.ablation.measure
+    at, arrivals = edges.observed, Arrivals(edges.changes.device)
+    for index, (stage, places, nodes_of_stage) in enumerate(request.model.walk):
+        sources = edges.reaching(nodes_of_stage)
         watched = [place for place in places if request.watched(place.nodes)]
         if not (sources and watched):
             continue
-        normed = stage.norm(perturbations.runs(index, perturbations.changes[rule, : len(sources)]))
+        normed = stage.norm(edges.perturbations.runs(index, edges.changes[: len(sources)]))
         for block, _, nodes in watched:
             image = block.image(states_at(block, normed, at, ablation.through))
-            change_here = measured_change(ablation.measure, image[0], image[1:])
             cells = list(sources), slice(nodes.start, nodes.stop)
+            change_here = measured_change(measure, image[0], image[1:])
             arrivals.add(change_here, partial(change.__setitem__, cells))
             if request.sums is not None:
                 add = partial(request.sums.add, [ablation] * len(sources), list(sources), nodes)
-                arrivals.add(changes_at_positions(ablation.measure, image[0], image[1:]), add)
+                arrivals.add(changes_at_positions(measure, image[0], image[1:]), add)
     arrivals.bring()
 
 

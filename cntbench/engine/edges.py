@@ -70,7 +70,7 @@ def _measure(edges: Edges, measured: Effects) -> None:
         # Each source over its edge to the unembedding.
         change_readouts(request, run.streams[-1], run.sources, edges.changes, measured.effect)
     if ablation.observable == "target" and ablation.estimator == "exact":
-        change_targets(request, run, ablation, edges.rule, edges.observed, measured.change)
+        change_targets(edges, measured.change)
     else:
         effects = measured.edge if ablation.observable == "readout" else measured.change
         estimate_edges(edges, effects, measured.effect)

@@ -16,32 +16,26 @@ continue in batches.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from cntbench.ablations.ablation import Ablation
+from cntbench.engine.attribution import Edges, Estimate
 from cntbench.engine.direct import read_changes
-from cntbench.engine.perturbations import Perturbations
 from cntbench.engine.positions import Positions, finish, last_attention, states_at
 from cntbench.engine.request import Request, within
 
 
-def patched_edges(
-    request: Request, perturbations: Perturbations, ablation: Ablation, rule: int
-) -> Iterator[tuple[Sequence[int], Sequence[int], Tensor]]:
-    """Measure the effect of every edge on the first requested readout.
-
-    ``rule`` is the index of the ablation's replacement rule in the perturbations. Yields indices of
-    sources and targets, and patched minus clean of their edges, dims ``source, target, prompt``.
-    """
+def patched_edges(edges: Edges) -> Iterator[Estimate]:
+    """Yield patched minus clean of the first requested readout, for some edges at a time."""
+    request, perturbations, through = edges.request, edges.perturbations, edges.ablation.through
     model = request.model
-    at = Positions.scored(request.prompts, perturbations.changes.device)
+    at = Positions.scored(request.prompts, edges.changes.device)
     last = last_attention(model)
     at_once = perturbations.changes.shape[:2].numel()
     for index, (stage, places, nodes_of_stage) in enumerate(model.walk):
-        sources = perturbations.reaching(nodes_of_stage)
+        sources = edges.reaching(nodes_of_stage)
         # From the last attention on, nothing reads the positions that are not scored.
         stage_at = at if index >= last else None
         clean = perturbations.streams[index + 1][None]
@@ -54,9 +48,9 @@ def patched_edges(
             starts = range(0, len(sources), height)
             batches = (range(start, min(start + height, len(sources))) for start in starts)
             for batch in request.each(batches, len):
-                changes = perturbations.changes[rule, batch.start : batch.stop]
+                changes = edges.changes[batch.start : batch.stop]
                 normed = stage.norm(perturbations.runs(index, changes))
-                states = states_at(block, normed, stage_at, ablation.through)
+                states = states_at(block, normed, stage_at, through)
                 written = block.contributions((states[1:] - states[0]).flatten(0, 1))
                 written = written[within(targets, nodes)]
                 runs = written.unflatten(1, (len(changes), -1)).flatten(0, 1)
@@ -65,7 +59,7 @@ def patched_edges(
                     for part in runs.split(at_once)
                 ]
                 effect = torch.cat(effects).unflatten(0, (len(targets), len(changes)))
-                yield [sources[i] for i in batch], targets, effect.transpose(0, 1)
+                yield Estimate([sources[i] for i in batch], targets, effect.transpose(0, 1))
 
 
 def _read(request: Request, streams: Tensor, first: int, at: Positions) -> Tensor:

@@ -228,7 +228,7 @@ class AttentionOracle(EdgeOracle):
     ("architecture", "layers", "heads"),
     [
         ("gpt_neox", 3, 1),
-        ("gpt2", 2, 1),
+        ("gpt2", 3, 1),  # its first MLP goes around two layers, one after the other
         ("gpt2", 1, 2),
         ("llama", 2, 2),
         ("qwen3", 2, 2),
