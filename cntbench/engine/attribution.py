@@ -109,7 +109,8 @@ class Edges:
 
         They come first in `changes`.
         """
-        return self.perturbations.reaching(nodes)
+        ablated = self.request.ablated
+        return ablated[: bisect_left(ablated, nodes.start)]
 
     def embeddings(self, share: float = 1.0) -> Tensor:
         """Return embeddings on the line from the reference prompts (0) to the clean ones (1).
@@ -129,9 +130,8 @@ class Edges:
 
         Also where only some of them are ablated. Dims ``prompt, position, hidden``.
         """
-        ablated = among(self.perturbations.sources, nodes)
-        if len(ablated) == len(nodes):
-            first = bisect_left(self.perturbations.sources, nodes.start)
+        if len(among(self.request.ablated, nodes)) == len(nodes):
+            first = bisect_left(self.request.ablated, nodes.start)
             return self.changes[first : first + len(nodes)].sum(dim=0)
         request = replace(self.request, sources=nodes)
         return perturb(request, [self.ablation], self.statistics).changes[0].sum(dim=0)

@@ -65,10 +65,10 @@ def measure_edges(request: Request, statistics: Statistics) -> Effects:
 
 
 def _measure(edges: Edges, measured: Effects) -> None:
-    request, run, ablation = edges.request, edges.perturbations, edges.ablation
+    request, clean, ablation = edges.request, edges.perturbations.streams[-1], edges.ablation
     if request.effects and ablation.scope == "direct":
         # Each source over its edge to the unembedding.
-        change_readouts(request, run.streams[-1], run.sources, edges.changes, measured.effect)
+        change_readouts(request, clean, request.ablated, edges.changes, measured.effect)
     if ablation.observable == "target" and ablation.estimator == "exact":
         change_targets(edges, measured.change)
     else:

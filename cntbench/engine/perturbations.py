@@ -25,16 +25,11 @@ class Perturbations:
     """The clean run of the prompts, and the changes that the replacements of sources make.
 
     ``streams`` are x_t for each stage, and the final stream, dims ``prompt, position, hidden``;
-    ``changes`` are δ, dims ``rule, source, prompt, position, hidden``, sources in causal order.
+    ``changes`` are δ of all ablated components, dims ``rule, source, prompt, position, hidden``.
     """
 
     streams: Sequence[Tensor]
     changes: Tensor
-    sources: Sequence[int]
-
-    def reaching(self, nodes: range) -> Sequence[int]:
-        """Return the sources of stages before the one with the given components."""
-        return self.sources[: bisect_left(self.sources, nodes.start)]
 
     def runs(self, stage: int, changes: Tensor) -> Tensor:
         """Return what a stage reads in the clean run and in the changed runs, dims ``run, …``."""
@@ -71,4 +66,4 @@ def perturb(
                     changes[index, rows] = block.contributions(change)[local]
             block.write(states, streams)
         clean.append(streams[0].clone())
-    return Perturbations(clean, changes, sources)
+    return Perturbations(clean, changes)

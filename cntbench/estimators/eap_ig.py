@@ -55,7 +55,7 @@ def _over_activations(edges: Edges, steps: int) -> Iterator[Estimate]:
 
     blocks = [(stage, p) for stage, placed in enumerate(edges.model.walk, 1) for p in placed.places]
     for stage, place in blocks:
-        sources = [source for source in edges.perturbations.sources if source in place.nodes]
+        sources = [source for source in edges.request.ablated if source in place.nodes]
         if not sources or stage == len(edges.model.stages):
             continue
         clean, change = edges.perturbations.streams[stage], edges.change_of(place.nodes)

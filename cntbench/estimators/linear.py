@@ -53,4 +53,4 @@ def estimate(edges: Edges) -> Iterator[Estimate | StreamChange]:
                 written = place.block.contributions(slopes.flatten(0, 1).to(moving.dtype))
                 moving[: len(sources)] += written.sum(dim=0).unflatten(0, slopes.shape[:2])
     if total:
-        yield StreamChange(edges.perturbations.sources, moving)
+        yield StreamChange(edges.request.ablated, moving)
