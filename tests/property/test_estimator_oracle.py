@@ -9,7 +9,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from support.anatomy import hooked
+from support.anatomy import Anatomy, hooked, silence
 from support.counting import counted
 from support.edge_oracle import EdgeOracle, differentiable, oracle_edges
 from support.models import decoder, random_model, random_prompts
@@ -57,6 +57,13 @@ def test_rules_for_the_way_back_are_those_of_the_oracle(model, estimator):
     np.testing.assert_allclose(found.edge_effect[0], expected[..., 0], rtol=1e-7, atol=1e-10)
     eap = edge_effects(decoder(model), prompts, rule, estimator="eap")
     assert not np.allclose(found.edge_effect[0], eap, equal_nan=True, rtol=1e-2)
+
+
+def test_relevance_is_defined_where_hidden_units_are_zero():
+    model = random_model("gpt_neox", dtype=torch.float64)
+    silence(*Anatomy(model).layers[1].inner)
+    effects = edge_effects(decoder(model), random_prompts(), zero.Parameters(), estimator="relp")
+    assert (effects[:, -1] == 0)[:3].all(), "the MLP says the same whatever it reads"
 
 
 @pytest.mark.parametrize("estimator", ["relp", "gim", "information_flow"])
