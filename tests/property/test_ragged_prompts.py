@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from support.ablations import shipped
 from support.models import ARCHITECTURES, decoder, ragged_prompts, random_model
-from support.oracle import Oracle, change
+from support.oracle import Oracle, change, close, oracle_influence
 from support.runs import plan_for
 from support.trajectories import write_trajectory
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import cntbench
 from cntbench.ablations.ablation import Ablation
-from cntbench.ablations.replacements import mean
+from cntbench.ablations.measures import relative_l2
+from cntbench.ablations.replacements import mean, noise, resample
 from cntbench.engine.attention_scores import PATTERN_SCORES
 from cntbench.engine.influence import Influence, influence
 from cntbench.engine.optimal_constants import Losses
@@ -37,6 +39,15 @@ ALONE = [
         or method.replacement.fitting_steps
         or method.replacement.donor_corpus == "other"
     )
+]
+#: Replacements that other prompts determine.
+BY_OTHERS = [
+    mean.Parameters(population="clean", over=("prompt",)),
+    mean.Parameters(population="clean", over=("prompt", "position")),
+    mean.Parameters(population="reference", over=("prompt",)),
+    mean.Parameters(population="reference", over=("prompt", "position")),
+    noise.Parameters(scale=1.0, population="clean"),
+    resample.Parameters(donor="other"),
 ]
 OTHERS = [method for method in METHODS if method.replacement.donor_corpus == "other"]
 
@@ -85,6 +96,30 @@ def test_a_prompt_alone_and_among_others_agree(architecture, everywhere):
         expected = np.full(len(heads), np.nan)
         expected[heads] = np.nanmean(each[:, heads], axis=0)
         np.testing.assert_allclose(getattr(together, name), expected, atol=1e-6)
+
+
+def test_replacements_by_other_prompts_equal_the_oracle():
+    """All at once, so that prompts are padded to the length of those that run beside them."""
+    known, prompts = random_model("gpt_neox", dtype=torch.float64), ragged_prompts(count=5, seed=1)
+    methods = [Ablation(f"a{i}", rule, relative_l2.measure) for i, rule in enumerate(BY_OTHERS)]
+    found, runs = measured(decoder(known), prompts, methods).influence, {}
+    for i, rule in enumerate(BY_OTHERS):
+        name, measure = f"a{i}", "relative_l2"
+        expected, *_ = oracle_influence(known, prompts, rule, measure, name=name, runs=runs)
+        close(found[i], expected, atol=1e-7)
+
+
+def test_a_later_draw_takes_a_later_prompt():
+    model, prompts = decoder(random_model("gpt_neox")), ragged_prompts(count=5, seed=1)
+    rule, anchors = resample.Parameters(donor="other"), [p[p >= 0][0] for p in prompts.scored]
+    each = []
+    for places in (1, 2):
+        other, their_anchors = (np.roll(x, -places, axis=0) for x in (prompts.tokens, anchors))
+        turned = replace(prompts, other=other, anchors=np.stack([anchors, their_anchors], axis=1))
+        each.append(measured(model, turned, [Ablation("x", rule, relative_l2.measure)]).influence)
+    both = measured(model, prompts, [Ablation("x", rule, relative_l2.measure, draws=2)]).influence
+    np.testing.assert_allclose(both, np.mean(each, axis=0), rtol=1e-5)
+    assert not np.allclose(*each, equal_nan=True, rtol=1e-2)
 
 
 def test_chunks_and_order_do_not_matter():
