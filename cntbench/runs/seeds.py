@@ -17,7 +17,7 @@ from cntbench.models.trajectory import seeded
 from cntbench.parallel import Progress
 from cntbench.runs.catalogue import Catalogue, StudyEntry
 from cntbench.runs.folder import CHECKPOINTS, MANIFEST, UNTRAINED, RunFolder
-from cntbench.runs.plan import make_plan
+from cntbench.runs.plan import make_plan, origin
 from cntbench.runs.run import Interrupted, Outcome, run
 
 
@@ -62,7 +62,8 @@ def seed_runs(
     CntbenchError
         If the study is invalid, its trajectory has no seed, or the folder is that of a single run.
     """
-    spec = catalogue.changed_study(study, changes, where=where).spec
+    changed = catalogue.changed_study(study, changes, where=where)
+    spec = changed.spec
     if spec.seeds and (folder / MANIFEST).exists():
         raise CntbenchError(
             "is the folder of one run",
@@ -71,7 +72,7 @@ def seed_runs(
         )
     runs = []
     for seed in spec.seeds:
-        with in_file(f"{where}: seeds"):
+        with in_file(origin(changed, "seeds")):
             trajectory = seeded(spec.trajectory, seed)
         single = {**changes, "trajectory": trajectory, "seeds": ()}
         entry = catalogue.changed_study(study, single, where=where)

@@ -128,5 +128,7 @@ def test_a_study_may_name_its_seeds(specs, tmp_path):
     assert [run.seed for run in runs] == [0, 4]
     assert runs[1].study.command.endswith("ten --trajectory planted:chain,seed=4 --seeds ''")
     assert seed_runs(catalogue, "ten", study_changes(seeds=""), tmp_path, where="here") == ()
+    with pytest.raises(CntbenchError, match=r"ten\.toml: seeds: trajectories of dir have no seed"):
+        seed_runs(catalogue, "ten", {"trajectory": "dir:x"}, tmp_path, where="here")
     with pytest.raises(CntbenchError, match=r"seeds = 1\.5 is not allowed"):
         seed_runs(catalogue, "ten", {"seeds": 1.5}, tmp_path, where="here")
