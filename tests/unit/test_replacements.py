@@ -8,6 +8,7 @@ import pytest
 import torch
 from support.ablations import replacements
 
+from cntbench.ablations.ablation import Ablation, distinct_replacements
 from cntbench.ablations.replacements import mean, noise, optimal_constant, resample, zero
 from cntbench.ablations.replacements._base import Moments, Replacement, States
 
@@ -126,6 +127,20 @@ def test_noise_of_no_scale_or_of_no_spread_changes_nothing():
     constant = torch.full((7, 4, 3, 5), 0.1).double()
     found = replaced(noise.Parameters(scale=1.0, population="clean"), population=constant)
     torch.testing.assert_close(found, CLEAN, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rule", "count"),
+    [
+        (zero.Parameters(), 1),
+        (resample.Parameters(donor="reference"), 1),
+        (resample.Parameters(donor="other"), 3),
+        (noise.Parameters(scale=1.0, population="clean"), 3),
+    ],
+)
+def test_draws_share_their_states_unless_these_are_random(rule, count):
+    methods, groups = distinct_replacements(Ablation("a", rule, draws=3).each_draw)
+    assert len(methods) == len(set(groups)) == count
 
 
 def test_an_optimal_constant_stands_in_at_every_position():
