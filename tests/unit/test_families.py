@@ -96,13 +96,19 @@ def test_direct_effects_equal_the_oracle(family, through):
 
 
 @every_part
-@pytest.mark.parametrize("estimator", ["exact", "eap"])
-def test_effects_of_edges_on_a_readout_equal_the_oracle(family, estimator):
+@pytest.mark.parametrize(
+    ("estimator", "steps", "readout"),
+    [
+        ("exact", None, "cross_entropy"),
+        ("eap", None, "cross_entropy"),
+        ("eap_ig", 2, "kl_divergence"),
+    ],
+)
+def test_effects_of_edges_on_a_readout_equal_the_oracle(family, estimator, steps, readout):
     prompts = random_prompts(count=1, length=5, scored=2)
-    effects = ("cross_entropy",)
-    ablation = Ablation("a", RESAMPLE, **READOUT, estimator=estimator)
-    found = influence(Request(decoder(model(family)), prompts, [ablation], effects=effects))
-    edges, _ = oracle_edges(model(family), prompts, ablation, None, effects=effects)
+    ablation = Ablation("a", RESAMPLE, **READOUT, estimator=estimator, steps=steps)
+    found = influence(Request(decoder(model(family)), prompts, [ablation], effects=(readout,)))
+    edges, _ = oracle_edges(model(family), prompts, ablation, None, effects=(readout,))
     close(found.edge_effect[0], edges[..., 0], rtol=1e-7, atol=1e-9)
 
 
