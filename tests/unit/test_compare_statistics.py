@@ -129,10 +129,13 @@ def test_agreement_with_itself_and_with_any_rising_function_is_whole(seed, power
 
 
 def test_tops_are_a_tenth_of_the_edges_and_a_fifth_of_the_components():
-    pair = matrix(0), matrix(1)
-    found = dict(zip(STATISTICS, agreement(*pair, LAYERS), strict=True))
-    assert found["edge_top"] == top_overlap(*pair, round(EDGES.sum() / 10))
-    of_roles = zip(*(strengths(weights, LAYERS) for weights in pair), strict=True)
+    nodes = components(4, 5, parallel=True)
+    layers = np.array([node.layer for node in nodes])
+    random = np.random.default_rng(0).random((2, *feasible(nodes).shape))
+    pair = np.where(feasible(nodes), random, np.nan)
+    found = dict(zip(STATISTICS, agreement(*pair, layers), strict=True))
+    assert found["edge_top"] == top_overlap(*pair, round(feasible(nodes).sum() / 10))
+    of_roles = zip(*(strengths(weights, layers) for weights in pair), strict=True)
     for role, both in zip(("spreader", "gatherer"), of_roles, strict=True):
         count = round((~np.isnan(both[0])).sum() / 5)
         assert found[f"{role}_top"] == top_overlap(*both, count)

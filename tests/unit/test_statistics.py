@@ -23,7 +23,7 @@ from cntbench.analysis.calibration.simulated import (
 from cntbench.dynamics.film import Film, Undefined
 from cntbench.dynamics.junctures import juncture, window
 from cntbench.dynamics.nulls import layer_pairs, time_order
-from cntbench.dynamics.orders import stability
+from cntbench.dynamics.orders import groups, stability
 from cntbench.dynamics.resampling import FEWEST, flipped_means, mean_interval, null_interval
 from cntbench.dynamics.statistics import (
     distinct_phases,
@@ -166,6 +166,18 @@ def test_draws_depend_on_the_seed_alone(statistic):
         assert len(first) == 9
 
 
+def test_memory_compares_neighbours_with_checkpoints_half_a_film_apart():
+    one = film(checkpoints=21)
+    edges = one.weights[:, one.feasible]
+
+    def distances(lag):
+        pairs = zip(edges, edges[lag:], strict=False)
+        return [1 - np.minimum(a, b).sum() / np.maximum(a, b).sum() for a, b in pairs]
+
+    expected = 1 - np.array(distances(1)) / np.mean(distances(10))
+    np.testing.assert_allclose(memory.Parameters().series(one), expected)
+
+
 def test_memory_of_an_exchangeable_film_is_none_and_of_a_slow_one_is_nearly_all():
     shuffled = frozen(rng(), template(checkpoints=60))
     drawn = [
@@ -207,6 +219,48 @@ def test_the_gap_turns_round_with_the_roles():
         layer=one.layer.max() - one.layer[::-1],
     )
     assert value(statistic, turned) == pytest.approx(-value(statistic, one))
+
+
+@pytest.mark.parametrize(("lag", "stretches"), [(0.03, [10] * 9 + [7]), (0.1, [21] * 4 + [6])])
+def test_signs_are_those_of_stretches_that_overlapping_orders_do_not_reach(lag, stretches):
+    gap = np.ones(sum(stretches))
+    statistic = stability_gap.Parameters(lag=lag)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stability_gap.Parameters, "series", lambda self, film: gap)
+        drawn = statistic.draws(film(checkpoints=100), "sign_flips", rng(), 20_000)
+    flipped = (1 - drawn) / 2 * len(gap)
+    counts = range(len(stretches))
+    possible = {stretches[0] * n + last for n in counts for last in (0, stretches[-1])}
+    assert {*flipped.round().tolist()} == possible
+    assert drawn.mean() == pytest.approx(0, abs=4 * drawn.std() / 141)
+
+
+def test_exchanged_roles_give_every_course_a_random_place():
+    """By loops: a course is a component's share of what its peers send, or receive, on average."""
+    one, lag = film(), 3
+    courses, pairs = [], {}
+    for axis, role in ((2, "spreader"), (1, "gatherer")):
+        able, group = one.feasible.any(axis=axis - 1), groups(one)
+        strength = np.nansum(one.weights, axis=axis)
+        places = {}
+        for component in np.flatnonzero(able):
+            peers = [c for c in np.flatnonzero(able) if group[c] == group[component]]
+            if len(peers) > 1:
+                places[component] = len(courses)
+                courses.append(strength[:, component] / strength[:, peers].mean(axis=1))
+        pairs[role] = [
+            (places[a], places[b]) for a in places for b in places if a < b and group[a] == group[b]
+        ]
+    drawn = stability_gap.Parameters(lag=lag / len(one)).draws(one, "exchanged_roles", rng(), 5)
+    again = rng()
+    for gap in drawn:
+        order = again.permutation(len(courses))
+        tau = {}
+        for role, of_role in pairs.items():
+            signs = [np.sign(courses[order[a]] - courses[order[b]]) for a, b in of_role]
+            tau[role] = np.mean([sign[lag:] * sign[:-lag] for sign in signs])
+        assert gap == pytest.approx(tau["spreader"] - tau["gatherer"])
+    assert np.ptp(drawn) > 0
 
 
 def test_random_signs_have_no_mean_and_the_right_spread():
