@@ -15,7 +15,6 @@ from cntbench.analysis.calibration.simulated import frozen, phased, planted, tem
 from cntbench.dynamics.junctures import align
 from cntbench.dynamics.phases import NAMES, Phases, concentration, find_phases, name_phases, settled
 from cntbench.dynamics.segments import (
-    PRICE,
     WIDEST,
     advantages,
     best_transitions,
@@ -107,8 +106,9 @@ def test_the_advantage_is_the_logarithm_of_the_residuals_ratio():
             np.square(features - smooth).sum(axis=0),
             np.square(features - levels(features, transitions)).sum(axis=0),
         ]
-        expected = (np.log(left[0] / left[1]) / 2).mean() - PRICE * k
+        expected = (np.log(left[0] / left[1]) / 2).mean() - 0.02 * k
         assert found.advantage[k - 1] == pytest.approx(expected, abs=1e-5)
+    assert found.number == 1 + np.argmax(found.advantage - 0.04 * np.arange(1, 5))
 
 
 def test_many_series_are_searched_as_one_is():
@@ -149,6 +149,23 @@ def test_surrogates_keep_what_they_should():
     assert between == pytest.approx(np.corrcoef(np.diff(walk, axis=0).T)[0, 1], abs=0.08)
 
 
+@pytest.mark.parametrize("memory", [-0.9, 0.3, 0.8, 1.0])
+def test_surrogates_correct_the_bias_of_the_coefficient_up_to_a_random_walk(memory):
+    """Kendall's correction, (1 + 3 ρ) / n; the noise of the same draws is added up by a loop."""
+    series = np.zeros((40, 1))
+    shocks = np.random.default_rng(1).standard_normal(40)
+    for at in range(1, 40):
+        series[at] = memory * series[at - 1] + shocks[at]
+    series = standardised(series)
+    raw = (series[1:] * series[:-1]).sum() / np.square(series[:-1]).sum()
+    coefficient = min(max(raw + (1 + 3 * raw) / 40, 0), 1)
+    expected = np.zeros((140, 6))
+    for at, noise_then in enumerate(np.random.default_rng(0).standard_normal((140, 6))):
+        expected[at] = noise_then + (coefficient * expected[at - 1] if at else 0)
+    drawn = surrogates(series, np.random.default_rng(0), 6)
+    np.testing.assert_allclose(abs(drawn[..., 0]), abs(standardised(expected[100:]).T), atol=1e-9)
+
+
 def test_surrogates_of_what_does_not_vary_do_not():
     features = noise(0)
     features[:, 2] = 0
@@ -173,6 +190,35 @@ def test_planted_phases_are_found():
     assert np.abs(np.sort(jumps) - found.boundaries).max() <= 2
     assert (found.lower <= found.boundaries).all()
     assert (found.boundaries <= found.upper).all()
+
+
+@pytest.mark.parametrize(("reached", "count"), [(4, 3), (5, 1)])
+def test_phases_are_found_up_to_a_p_value_of_one_in_twenty(reached, count, monkeypatch):
+    """The film counts as one of 100 draws; only some of the 99 surrogates reach its score."""
+    film = phased(np.random.default_rng(5), base=template(checkpoints=143))
+    best = segment(trajectory(film)).advantage
+    drawn = np.where(np.arange(99)[:, None] < reached, best, best - 1)
+    monkeypatch.setattr("cntbench.dynamics.phases.advantages", lambda features: drawn)
+    found = find_phases(film, np.random.default_rng(0), 99)
+    assert (found.p_value, found.count) == ((1 + reached) / 100, count)
+
+
+def test_levels_that_a_smooth_curve_fits_better_are_no_phases(monkeypatch):
+    film = frozen(np.random.default_rng(0), template())
+    assert segment(trajectory(film)).advantage.max() < 0
+    monkeypatch.setattr("cntbench.dynamics.phases.chance", lambda *arguments: 0.01)
+    assert find_phases(film, np.random.default_rng(0), 9).count == 1
+
+
+def test_boundaries_lie_in_95_of_100_resampled_transitions(monkeypatch):
+    """And in the whole transition, which is earlier than most of these and as wide as any."""
+    film = phased(np.random.default_rng(5), base=template(checkpoints=143))
+    ends = np.array(segment(trajectory(film)).transitions[1])
+    moved = ends + np.arange(101)[:, None, None] % 101 - 2
+    monkeypatch.setattr("cntbench.dynamics.phases.best_transitions", lambda *arguments: moved)
+    found = find_phases(film, np.random.default_rng(0), 101)
+    np.testing.assert_array_equal(found.lower, ends[:, 0])
+    np.testing.assert_array_equal(found.upper, np.minimum(ends[:, 1] + 96, 142))
 
 
 def test_a_film_without_phases_has_none_and_says_how_sure():

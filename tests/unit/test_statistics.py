@@ -24,7 +24,9 @@ from cntbench.dynamics.film import Film, Undefined
 from cntbench.dynamics.junctures import juncture, window
 from cntbench.dynamics.nulls import layer_pairs, time_order
 from cntbench.dynamics.orders import groups, stability
+from cntbench.dynamics.phases import concentration, settled
 from cntbench.dynamics.resampling import FEWEST, flipped_means, mean_interval, null_interval
+from cntbench.dynamics.segments import curve, levels, segment
 from cntbench.dynamics.statistics import (
     distinct_phases,
     held_strength,
@@ -36,6 +38,7 @@ from cntbench.dynamics.statistics import (
     tail_weight,
 )
 from cntbench.dynamics.statistics._base import Statistic
+from cntbench.dynamics.trajectory import standardised, trajectory
 from cntbench.metrics import tail
 from cntbench.plugins import room
 from cntbench.readouts import known_readouts
@@ -364,6 +367,26 @@ def test_the_variance_ratio_of_gatekeepers_is_of_the_stretches_graphs():
     assert value(statistic, film) == pytest.approx(1 - far / (6 * near))
 
 
+@pytest.mark.parametrize("role", ["spreader", "gatekeeper"])
+def test_random_steps_have_one_sign_for_all_components(role):
+    """By loops. A step is one of strengths, or of the logarithms of all weights."""
+    one = gated(rng(), template(layers=3, heads=3, checkpoints=72), size=0.3)
+    statistic = held_strength.Parameters(role=role, last=1.0)
+    drawn = statistic.draws(one, "random_steps", rng(), 4)
+    logs = np.log(one.weights).reshape(12, 6, *one.weights.shape[1:]).mean(axis=1)
+    levels, own = statistic._levels(one), role == "spreader"
+    shape = (4, 11, 1) if own else (4, 12, 1, 1)
+    for found, signs in zip(drawn, rng().choice([-1.0, 1.0], shape), strict=True):
+        course = [levels[0]] if own else [logs[0]]
+        for at in range(1, 12):
+            step = levels[at] - levels[at - 1] if own else logs[at] - logs[at - 1]
+            course.append(course[-1] + step * signs[at - 1 if own else at])
+        walk = np.array(course) if own else statistic._passing(one, np.array(course))
+        far = np.mean([np.square(walk[i + 6] - walk[i]).sum() for i in range(6)])
+        near = np.mean([np.square(walk[i + 1] - walk[i]).sum() for i in range(11)])
+        assert found == pytest.approx(1 - far / (6 * near))
+
+
 def test_gatekeepers_of_walking_weights_are_not_held():
     statistic = held_strength.Parameters(role="gatekeeper", last=1.0)
     base = template(layers=4, heads=5, checkpoints=48)
@@ -424,6 +447,15 @@ def test_the_contrast_is_of_the_juncture_with_its_neighbours():
     expected = change[at] - (change[at - 8] + change[at + 8]) / 2
     assert value(statistic, one) == pytest.approx(expected)
     assert expected > 1
+    layers = [one.layer == layer for layer in np.unique(one.layer)]
+    heads = np.array(["H" in name for name in one.names]) & one.feasible.any(axis=0)
+    shares = [received[:, of & heads] for of in layers if (of & heads).any()]
+    shares = [share / share.sum(axis=1, keepdims=True) for share in shares]
+    moved = [[np.abs(share[t + 8] - share[t]).sum() for t in range(92)] for share in shares]
+    change = np.mean(moved, axis=0) / np.mean(moved)
+    expected = change[at] - (change[at - 8] + change[at + 8]) / 2
+    statistic = juncture_contrast.Parameters(readout="cross_entropy", among="peers")
+    assert value(statistic, one) == pytest.approx(expected)
 
 
 def test_randomised_phases_keep_the_spread_of_contrasts():
@@ -522,6 +554,34 @@ def test_the_exponential_null_does_not_depend_on_levels():
     np.testing.assert_array_equal(statistic.draws(louder, "exponential", rng(1), 50), drawn)
 
 
+def test_tails_are_of_the_late_edges_that_have_peers():
+    """Also the draws; a weight of 0 is no edge, and the smallest tail that counts has a CV of 2."""
+    one = film(checkpoints=40)
+    source, target = np.argwhere(one.feasible)[3]
+    one.weights[-1, source, target] = 0
+    late = one.take(slice(30, None))
+    count = int(one.feasible.sum()) - 1
+    everywhere = tail_weight.Parameters(within="all")
+    for statistic in (everywhere, tail_weight.Parameters(within="peers")):
+        whole = replace(statistic, last=1.0)
+        np.testing.assert_array_equal(statistic.series(one), whole.series(late))
+    expected = tail_weight.signed_ratio(rng().exponential(size=(9, count)))
+    np.testing.assert_allclose(everywhere.draws(one, "exponential", rng(), 9), expected)
+    normal = rng().standard_normal((400, count))
+    expected = tail_weight.signed_ratio(np.exp(np.sqrt(np.log(5)) * normal))
+    np.testing.assert_allclose(everywhere.spread(one, rng()), expected, atol=0.01)
+    # One MLP in a layer: an edge between two of them is alone.
+    edges, _ = tail_weight.Parameters(within="peers")._edges(one)
+    mlps = ["MLP" in name for name in one.names]
+    assert edges.shape[1] == one.feasible.sum() - one.feasible[np.ix_(mlps, mlps)].sum()
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_even_weights_are_no_long_tail_in_any_unit(scale):
+    assert tail_weight.signed_ratio(scale * np.linspace(1, 2, 60)) < 0
+    assert tail_weight.signed_ratio(scale / np.linspace(0.01, 1, 60)) > 0
+
+
 def test_tails_of_few_edges_have_no_shape():
     with pytest.raises(Undefined, match="fewer than 10 edges"):
         tail_weight.Parameters(within="all").series(
@@ -537,6 +597,44 @@ def test_three_phases_are_distinct_from_others_and_lead_somewhere():
     assert value(phase_course.Parameters(phases=3), three) > 1
     backwards = three.take(slice(None, None, -1))
     assert value(phase_course.Parameters(phases=3), backwards) < -1
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_statistics_of_phases_are_their_definitions(count):
+    for one in (phased(rng(5), template(checkpoints=143)), film(), wandering(rng(), template())):
+        features = trajectory(one)
+        found = segment(features)
+        score = found.advantage - 0.04 * np.arange(1, len(found.advantage) + 1)
+        over = score[count - 2] - np.delete(score, count - 2).max()
+        statistic = distinct_phases.Parameters(phases=count)
+        expected = min(found.advantage[count - 2], over)
+        assert value(statistic, one) == pytest.approx(expected)
+        assert statistic._excess(found.advantage[None]) == pytest.approx(max(expected, 0))
+        parts = []
+        for k, transitions in enumerate(found.transitions, 1):
+            fits = curve(features, 2 * k), levels(features, transitions)
+            left = [np.square(features - fit) for fit in fits]
+            smooth, stepped = ((of / of.mean(axis=0)).mean(axis=1) for of in left)
+            parts.append((smooth - stepped) / 2)
+        rival = np.delete(np.arange(len(score)), count - 2)[np.delete(score, count - 2).argmax()]
+        against = parts[rival] if over < found.advantage[count - 2] else 0
+        moments = expected + parts[count - 2] - against
+        np.testing.assert_allclose(statistic.series(one), moments, atol=1e-9)
+        first, last = (found.transitions[count - 2][at][end] for at, end in ((0, 0), (-1, 1)))
+        differences = [
+            of(features)[last:].mean() - of(features)[:first].mean()
+            for of in (settled, concentration)
+        ]
+        expected = min(differences)
+        assert value(phase_course.Parameters(phases=count), one) == pytest.approx(expected)
+
+
+def test_power_is_of_phases_with_transitions_of_an_eighth_of_the_film():
+    features = standardised(rng().standard_normal((80, 5)).cumsum(axis=0))
+    planted_courses = distinct_phases.Parameters(phases=3)._planted(features, features, rng())
+    for planted_course in planted_courses[:5]:
+        moves = np.abs(np.diff(planted_course, axis=0)).max(axis=1) > 1e-9
+        assert 20 <= moves.sum() <= 22
 
 
 def test_wandering_is_no_phase():
