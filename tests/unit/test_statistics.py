@@ -570,6 +570,8 @@ def test_tails_are_of_the_late_edges_that_have_peers():
     normal = rng().standard_normal((400, count))
     expected = tail_weight.signed_ratio(np.exp(np.sqrt(np.log(5)) * normal))
     np.testing.assert_allclose(everywhere.spread(one, rng()), expected, atol=0.01)
+    divided = tail_weight._over_medians(np.array([1.0, 2, 9, 0, 4]), np.array([0, 0, 0, 0, 1]))
+    assert divided.tolist() == [0.5, 1, 4.5, 0, 1]
     # One MLP in a layer: an edge between two of them is alone.
     edges, _ = tail_weight.Parameters(within="peers")._edges(one)
     mlps = ["MLP" in name for name in one.names]
