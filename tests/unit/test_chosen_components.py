@@ -13,7 +13,7 @@ from support.trajectories import run_cli, write_trajectory
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.ablations.measures import relative_l2
-from cntbench.ablations.replacements import resample
+from cntbench.ablations.replacements import resample, zero
 from cntbench.components import components, named
 from cntbench.engine.influence import influence
 from cntbench.engine.meter import predicted_work
@@ -23,12 +23,21 @@ from cntbench.results.storage import open_results
 from cntbench.runs.run import run
 
 RULE = resample.Parameters(donor="reference")
+READOUT = {"scope": "direct", "observable": "readout"}
 METHODS = [
     Ablation("total", RULE, relative_l2.measure),
     Ablation("direct", RULE, relative_l2.measure, scope="direct"),
-    Ablation("patched", RULE, scope="direct", observable="readout"),
-    Ablation("eap", RULE, scope="direct", observable="readout", estimator="eap"),
-    Ablation("eap_ig", RULE, scope="direct", observable="readout", estimator="eap_ig", steps=2),
+    Ablation("patched", RULE, **READOUT),
+    Ablation("eap", RULE, **READOUT, estimator="eap"),
+    Ablation("eap_ig", RULE, **READOUT, estimator="eap_ig", steps=2),
+]
+#: And those whose work need not be less.
+EVERY = [
+    *METHODS,
+    Ablation("activations", RULE, **READOUT, estimator="eap_ig_activations", steps=2),
+    Ablation("atp_star", RULE, **READOUT, estimator="atp_star"),
+    Ablation("flow", zero.Parameters(), **READOUT, estimator="information_flow"),
+    Ablation("linear", RULE, relative_l2.measure, estimator="linear"),
 ]
 #: Heads 0 and 2 of layer 0, an MLP and a head of layer 1; targets of layers 1 and 2.
 SOURCES, TARGETS = (0, 2, 5, 7), (5, 7, 9)
@@ -37,7 +46,7 @@ SOURCES, TARGETS = (0, 2, 5, 7), (5, 7, 9)
 @pytest.fixture(scope="module", params=["gpt_neox", "gpt2"])
 def whole(request):
     model = decoder(random_model(request.param, layers=3, heads=3, width=4))
-    asked = Request(model, random_prompts(count=2, length=5), METHODS)
+    asked = Request(model, random_prompts(count=2, length=5), EVERY)
     return asked, influence(asked)
 
 
@@ -48,7 +57,7 @@ def test_what_is_chosen_has_the_numbers_of_all_and_the_rest_is_nan(whole, source
     request, expected = whole
     found = influence(replace(request, sources=sources, targets=targets))
     every = range(len(request.model.components))
-    edges = np.ix_(range(len(METHODS)), sources or every, targets or every)
+    edges = np.ix_(range(len(EVERY)), sources or every, targets or every)
     for name in ("influence", "influence_se", "edge_effect"):
         values = np.full_like(getattr(expected, name), np.nan)
         values[edges] = getattr(expected, name)[edges]
