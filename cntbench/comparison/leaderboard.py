@@ -22,7 +22,7 @@ from cntbench.results.storage import distinct_files
 TITLE = "Leaderboard of ablation methods"
 #: Scores of the same method differ by no more than this between files.
 SAME = 1e-6
-_AGAIN = "Measure it again: cntbench compare -o FILE."
+_AGAIN = "Measure it again, on all circuits: cntbench compare -o FILE."
 
 
 def leaderboard(paths: Sequence[Path]) -> xr.Dataset:
