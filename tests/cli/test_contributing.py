@@ -187,4 +187,4 @@ def test_the_readout_the_picture_and_the_format_are_used(checkout, run, tmp_path
     run("cntbench", "export", result, "-o", str(tmp_path / "numbers.npz"))
     assert set(np.load(tmp_path / "numbers.npz")) >= {"influence", "readout_value"}
     check = "tests/property/test_common_readout_checks.py"
-    assert "7 passed" in run("pytest", "-q", check, "-k", "entropy and not cross", "-n", "0")
+    assert "13 passed" in run("pytest", "-q", check, "-k", "entropy and not cross", "-n", "0")
