@@ -50,6 +50,7 @@ def test_faithfulness_and_its_areas(prompts, gap, skewed):
     held = {name: [] for name in truth}
     for _ in range(400):
         found = _summary(circuits(rng, prompts, gap, skewed), BUDGETS, choice)
+        assert (found["cmd_lower"] >= 0).all()
         for name, value in truth.items():
             within = (found[f"{name}_lower"] <= value) & (value <= found[f"{name}_upper"])
             held[name].append(within.mean())

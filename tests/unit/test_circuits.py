@@ -8,11 +8,13 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from support.models import decoder, random_model, random_prompts
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.ablations.replacements import resample
 from cntbench.comparison.circuits.faithfulness import MIB, Choice, EdgeScores, faithfulness
+from cntbench.comparison.circuits.scores import scores_of
 from cntbench.comparison.circuits.selection import greedy, layer_pairs, pruned, shuffled, top
 from cntbench.components import components
 from cntbench.engine.circuit import edges_of
@@ -107,6 +109,31 @@ def test_areas_are_those_of_mib():
         assert at["cpr"].item() == pytest.approx(cpr)
         assert at["cmd"].item() == pytest.approx(cmd)
         assert at["cpr_lower"] <= at["cpr_upper"]
+
+
+@pytest.mark.parametrize(("readout", "better"), [("logit_difference", 1), ("cross_entropy", -1)])
+def test_scores_are_positive_where_patching_hurts(readout, better):
+    """Of edges between components and into the unembedding; without effects, they are relative."""
+    edge, last = np.array([[np.nan, 0.5], [np.nan, np.nan]]), np.array([[9.0, 9.0], [-0.25, 2.0]])
+    dims = ("source", "target")
+    cell = xr.Dataset(
+        {
+            "influence": (dims, abs(edge)),
+            "edge_effect": (dims, edge),
+            "readout_effect": (("readout", "source"), last),
+            "readout_value": ("readout", [1.0, -4.0]),
+        },
+        {"readout": ["accuracy", readout]},
+    )
+    found = scores_of(cell, readout)
+    expected = np.full((3, 3), np.nan)
+    expected[1, 1], expected[1:, 2] = -0.5 * better, np.array([0.25, -2.0]) * better
+    assert found.signed
+    np.testing.assert_allclose(found.values, expected)
+    found = scores_of(cell.assign(edge_effect=cell["edge_effect"] * np.nan), readout)
+    expected[1, 1], expected[1:, 2] = 0.5, [0.0625, 0.5]
+    assert not found.signed
+    np.testing.assert_allclose(found.values, expected)
 
 
 def test_no_edges_recover_nothing_and_all_recover_everything():
