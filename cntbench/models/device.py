@@ -8,8 +8,8 @@ creates every tensor on the model's device.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Literal
 
 import torch
@@ -95,7 +95,7 @@ def check_precision(device: Device, precision: Precision) -> None:
 
 
 def prepare(device: Device, precision: Precision = "float32") -> None:
-    """Make torch repeat its results bit for bit on a GPU, and round to TF32 only if that is chosen.
+    """Make torch repeat its results bit for bit, and round to TF32 only if that is chosen.
 
     Operations without a deterministic implementation then raise an error. cuDNN's attention is not
     used; where gradients are computed, only torch's plain attention is (see `attention_kernels`).
@@ -106,6 +106,7 @@ def prepare(device: Device, precision: Precision = "float32") -> None:
         If the device has no products of that precision.
     """
     check_precision(device, precision)
+    torch.set_float32_matmul_precision("highest")  # a plug-in may have set another
     if device == "cpu":
         return
     os.environ.setdefault(*_WORKSPACE)
@@ -114,6 +115,41 @@ def prepare(device: Device, precision: Precision = "float32") -> None:
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+@contextmanager
+def default_settings() -> Iterator[None]:
+    """Let torch compute as in a new process, and restore the caller's settings afterwards.
+
+    They are the default device, autocast, inference mode, and a lower precision of products.
+    """
+    with ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(_full_precision())
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    products = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    kept = [(kind, kind.fp32_precision) for kind in products if hasattr(kind, "fp32_precision")]
+    try:
+        precision = torch.get_float32_matmul_precision()
+    except RuntimeError:  # set for one kind only, in the way that torch 2.9 brought
+        precision = "highest"
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        for kind, value in kept:
+            kind.fp32_precision = value
 
 
 def attention_kernels(query: Tensor) -> AbstractContextManager[object]:

@@ -1,4 +1,4 @@
-"""Arguments of the functions for Python users, which their errors name.
+"""What the functions for Python users share: checked arguments, and libraries as they expect them.
 
 A wrong type is an error; options of the command line in an error are written as arguments.
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
+import numpy as np
 import xarray as xr
 
 from cntbench.errors import CntbenchError, shown
@@ -48,7 +51,8 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a function that checks arguments of plain types, such as ``str | None``.
 
     Those of other types, such as results and sequences, are left to the function. Its errors name
-    arguments, not options of the command line.
+    arguments, not options of the command line. It does not compute by what the caller has set in
+    torch and NumPy (see `cntbench.models.device.default_settings`).
     """
     signature = inspect.signature(function, eval_str=True)
     where = f"cntbench.{function.__name__}"
@@ -64,7 +68,8 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
             if types[name] <= _WORDS.keys():
                 bound.arguments[name] = _checked(name, plain(value), types[name], where)
         try:
-            return function(*bound.args, **bound.kwargs)
+            with np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"), _torch():
+                return function(*bound.args, **bound.kwargs)
         except CntbenchError as error:
             error.what = with_arguments(error.what, names)
             error.hint = error.hint and with_arguments(error.hint, names)
@@ -72,6 +77,14 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
             raise
 
     return checked
+
+
+def _torch() -> AbstractContextManager[None]:
+    if "torch" not in sys.modules:  # nothing can have been set
+        return nullcontext()
+    from cntbench.models.device import default_settings
+
+    return default_settings()
 
 
 def with_arguments(text: str, names: Iterable[str]) -> str:

@@ -30,6 +30,12 @@ def test_a_gpu_that_is_not_there_is_a_mistake():
         resolve("cuda")
 
 
+def test_products_keep_their_precision_whatever_a_plug_in_has_set():
+    torch.set_float32_matmul_precision("medium")
+    prepare("cpu")
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 def test_a_gpu_that_is_there_is_taken(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert resolve("cuda") == resolve("auto") == "cuda"
