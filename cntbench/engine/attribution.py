@@ -178,9 +178,8 @@ class Edges:
 
     def ends_with(self, nodes: range) -> bool:
         """Return whether no stage before that of some components has a requested edge."""
-        targets = self.request.targets
-        unreached = nodes.start > 0 and not self.reaching(nodes)
-        return unreached or (targets is not None and nodes.start <= targets[0])
+        before = (stage.nodes for stage in self.model.walk if stage.nodes.start < nodes.start)
+        return not any(map(self.requested, before))
 
     def along(self, targets: range, gradients: Tensor) -> Estimate:
         """Return the product of the sources' changes and gradients: δ · g.
