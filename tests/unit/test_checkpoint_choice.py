@@ -102,13 +102,17 @@ def test_so_many_are_chosen_with_both_ends(steps, count):
         (slice(1000, None), "1000:"),
         (slice(0, 5000, 1000), "0:5000:1000"),
         ("count=8", "count=8"),
-        ([], []),
         (1.5, 1.5),
         (True, True),
     ],
 )
 def test_python_writes_a_choice_as_it_likes(choice, text):
     assert choice_text(choice) == text
+
+
+def test_no_checkpoints_are_no_choice():
+    with pytest.raises(ValueError, match="must not be empty"):
+        choice_text([])
 
 
 def test_a_checkpoint_is_found_by_name_before_step():
