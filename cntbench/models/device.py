@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -137,7 +137,8 @@ def default_settings() -> Iterator[None]:
 
 @contextmanager
 def _full_precision() -> Iterator[None]:
-    products = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    mkldnn: Any = torch.backends.mkldnn
+    products = (torch.backends.cuda.matmul, getattr(mkldnn, "matmul", mkldnn))
     kept = [(kind, kind.fp32_precision) for kind in products if hasattr(kind, "fp32_precision")]
     try:
         precision = torch.get_float32_matmul_precision()
