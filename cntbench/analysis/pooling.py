@@ -23,7 +23,7 @@ from cntbench.dynamics.claim import VerdictRule
 from cntbench.dynamics.claims import ENOUGH, LEVEL, ClaimTestResult
 from cntbench.dynamics.film import Array
 from cntbench.dynamics.resampling import TAIL
-from cntbench.metrics._arithmetic import TIE
+from cntbench.metrics._base import TIE
 
 #: Simulated pools, and halvings of the range in which the detectable effect is sought.
 _POOLS, _HALVINGS = 1000, 14

@@ -301,7 +301,7 @@ def list_(
     if kind in PLUGINS:
         entries = room(PLUGINS[kind])
         if kind == "metrics":
-            from cntbench.metrics._names import wrong_names
+            from cntbench.metrics._graphs import wrong_names
 
             wrong = wrong_names(entries)
         plugins = [plugin for name, plugin in entries.items() if name not in wrong]

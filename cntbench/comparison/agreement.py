@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cntbench.analysis.intervals import film_interval
 from cntbench.comparison.ranks import rank_correlation, top_overlap
 from cntbench.files.attributes import described
-from cntbench.metrics._arithmetic import divide
+from cntbench.metrics._base import divide
 
 #: Share of the feasible edges, and of the components with a strength, that counts as the top.
 TOP_EDGES = 0.1

@@ -32,7 +32,7 @@ from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.nulls._draws import drawn_batches
 from cntbench.dynamics.resampling import TAIL
 from cntbench.dynamics.statistics._base import Statistic
-from cntbench.metrics._arithmetic import TIE
+from cntbench.metrics._base import TIE
 from cntbench.prompts import seed_sequence
 
 Label = Literal["supported", "not supported", "inconclusive"]

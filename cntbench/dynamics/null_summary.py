@@ -12,8 +12,7 @@ from cntbench import plugins
 from cntbench.dynamics.film import Array, Cell, Film, fill_cells
 from cntbench.dynamics.nulls._draws import drawn_batches
 from cntbench.files.attributes import described
-from cntbench.metrics._arithmetic import TIE, divide
-from cntbench.metrics._base import Metric
+from cntbench.metrics._base import TIE, Metric, divide
 from cntbench.metrics._batches import with_graphs_last
 from cntbench.metrics._graphs import Graphs
 

@@ -25,7 +25,7 @@ from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.nulls import frozen
 from cntbench.dynamics.nulls._draws import batches
 from cntbench.dynamics.roles import ROLES, Role, comparable, strength
-from cntbench.metrics._arithmetic import divide
+from cntbench.metrics._base import divide
 
 #: Number of checkpoints on each side; fewer at the ends of the film.
 WINDOW = 4

@@ -30,8 +30,7 @@ from numpy.typing import NDArray
 
 from cntbench.dynamics.film import Array
 from cntbench.dynamics.resampling import TAIL
-from cntbench.metrics._arithmetic import divide
-from cntbench.metrics._base import Direction
+from cntbench.metrics._base import Direction, divide
 from cntbench.metrics._layers import by_layer, layer_corrected, of_peers, strength_and_expected
 
 Role = Literal["spreader", "gatherer"]

@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 from cntbench.dynamics.film import Array
 from cntbench.dynamics.trajectory import standardised
-from cntbench.metrics._arithmetic import divide
+from cntbench.metrics._base import divide
 
 #: Largest number of transitions.
 MOST = 4

@@ -22,7 +22,7 @@ import numpy as np
 from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.orders import stability
 from cntbench.metrics import gini, turnover
-from cntbench.metrics._arithmetic import TIE
+from cntbench.metrics._base import TIE
 
 FEATURES = {
     "turnover": "turnover of edges, between neighbouring checkpoints",

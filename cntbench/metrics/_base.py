@@ -1,4 +1,4 @@
-"""The declaration that every metric makes; it is computed and checked accordingly."""
+"""What metrics share: their declaration, division by what may be 0, and when numbers are tied."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cntbench.errors import unknown
 
@@ -44,6 +44,11 @@ AXIS: Mapping[Direction, int] = {"out": -1, "in": -2}
 
 #: Lags of metrics per lag, in usable checkpoints.
 LAGS = (1, 2, 4, 8, 16, 32)
+
+#: Relative tolerance within which numbers are tied, so that rounding decides nothing: path lengths,
+#: ranked strengths, gains in modularity (absolute), draws of null models. Noise below this fraction
+#: of a weight counts as none.
+TIE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -91,3 +96,14 @@ class Metric:
     def over_time(self) -> bool:
         """Whether the metric compares checkpoints."""
         return self.per in ("transition", "lag", "checkpoint_pair")
+
+
+def divide(number: ArrayLike, by: ArrayLike, otherwise: float = np.nan) -> NDArray[np.float64]:
+    """Return the broadcast quotients; ``otherwise`` where the divisor is not positive."""
+    by = np.asarray(by)
+    positive = by > 0
+    if positive.all():  # masks cost more than divisions
+        return np.asarray(np.divide(number, by, dtype=np.float64))
+    quotient = np.asarray(np.divide(number, np.where(positive, by, 1), dtype=np.float64))
+    np.copyto(quotient, otherwise, where=~positive)
+    return quotient

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from cntbench import plugins
 from cntbench.files.attributes import described
 from cntbench.metrics._base import DIMS, LAGS, Metric
-from cntbench.metrics._graphs import Graphs
-from cntbench.metrics._names import check_names
+from cntbench.metrics._graphs import Graphs, check_names
 
 
 def film_metrics(

@@ -6,8 +6,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from cntbench.metrics._arithmetic import divide
-from cntbench.metrics._base import AXIS, Array, Direction
+from cntbench.metrics._base import AXIS, Array, Direction, divide
 from cntbench.metrics._batches import batched_last
 
 

@@ -12,8 +12,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from cntbench.metrics._arithmetic import TIE
-from cntbench.metrics._base import Array
+from cntbench.metrics._base import TIE, Array
 from cntbench.metrics._batches import batched_last
 
 

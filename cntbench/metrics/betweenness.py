@@ -20,8 +20,7 @@ from itertools import pairwise, permutations
 import networkx as nx
 import numpy as np
 
-from cntbench.metrics._arithmetic import TIE, divide
-from cntbench.metrics._base import Array, Metric
+from cntbench.metrics._base import TIE, Array, Metric, divide
 from cntbench.metrics._batches import batched_last
 from cntbench.metrics._paths import Stages, last_steps, lengths, with_lengths
 

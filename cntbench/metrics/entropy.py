@@ -22,8 +22,7 @@ import networkx as nx
 import numpy as np
 from scipy.special import entr
 
-from cntbench.metrics._arithmetic import divide
-from cntbench.metrics._base import Array, Metric
+from cntbench.metrics._base import Array, Metric, divide
 from cntbench.plugins import Variant
 
 METRIC = Metric(

@@ -13,8 +13,7 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 
-from cntbench.metrics._arithmetic import divide
-from cntbench.metrics._base import Array, Metric
+from cntbench.metrics._base import Array, Metric, divide
 
 METRIC = Metric(per="graph", lower=0, upper=1, degree=0, null="untrained")
 

@@ -21,8 +21,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from cntbench.metrics._arithmetic import divide
-from cntbench.metrics._base import Array, Metric
+from cntbench.metrics._base import Array, Metric, divide
 from cntbench.metrics._batches import batched
 from cntbench.plugins import Variant
 

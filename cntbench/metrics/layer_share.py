@@ -24,8 +24,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from cntbench.metrics._arithmetic import divide
-from cntbench.metrics._base import Array, Direction, Metric
+from cntbench.metrics._base import Array, Direction, Metric, divide
 from cntbench.metrics._batches import batched_last
 from cntbench.metrics._layers import by_layer
 from cntbench.plugins import Variant

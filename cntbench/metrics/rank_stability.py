@@ -29,8 +29,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from cntbench.metrics._arithmetic import TIE, divide
-from cntbench.metrics._base import LAGS, Array, Direction, Metric
+from cntbench.metrics._base import LAGS, TIE, Array, Direction, Metric, divide
 from cntbench.metrics._batches import film_by_film
 from cntbench.metrics._layers import ranked_strengths_reference
 from cntbench.plugins import Variant

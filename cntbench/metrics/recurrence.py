@@ -18,8 +18,7 @@ import numpy as np
 from scipy.spatial.distance import pdist, squareform
 
 from cntbench.metrics import turnover
-from cntbench.metrics._arithmetic import divide
-from cntbench.metrics._base import Array, Metric
+from cntbench.metrics._base import Array, Metric, divide
 from cntbench.metrics._batches import film_by_film
 
 METRIC = Metric(per="checkpoint_pair", lower=0, upper=1, degree=0)

@@ -23,8 +23,7 @@ from collections.abc import Callable
 import networkx as nx
 import numpy as np
 
-from cntbench.metrics._arithmetic import TIE
-from cntbench.metrics._base import Array, Direction, Metric
+from cntbench.metrics._base import TIE, Array, Direction, Metric
 from cntbench.metrics._layers import ranked_strengths_reference
 from cntbench.plugins import Variant
 

@@ -22,8 +22,7 @@ from dataclasses import replace
 import networkx as nx
 import numpy as np
 
-from cntbench.metrics._arithmetic import divide
-from cntbench.metrics._base import AXIS, Array, Direction, Metric
+from cntbench.metrics._base import AXIS, Array, Direction, Metric, divide
 from cntbench.metrics._batches import batched_last
 from cntbench.plugins import Variant
 

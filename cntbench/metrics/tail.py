@@ -49,8 +49,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, log_ndtr
 
-from cntbench.metrics._arithmetic import divide
-from cntbench.metrics._base import Array, Metric
+from cntbench.metrics._base import Array, Metric, divide
 from cntbench.plugins import Variant
 
 Distribution = Literal["power law", "log-normal"]

@@ -16,8 +16,7 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 
-from cntbench.metrics._arithmetic import divide
-from cntbench.metrics._base import Array, Metric
+from cntbench.metrics._base import Array, Metric, divide
 from cntbench.metrics._batches import batched_last
 from cntbench.metrics._paths import Stages, passed_on, with_lengths
 

@@ -15,8 +15,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from cntbench.metrics._arithmetic import divide
-from cntbench.metrics._base import Array, Metric
+from cntbench.metrics._base import Array, Metric, divide
 
 METRIC = Metric(per="transition", lower=0, upper=1, degree=0, null="time_order")
 

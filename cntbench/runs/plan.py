@@ -15,7 +15,7 @@ from cntbench.components import feasible, named
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchError, SpecError, in_file, warn
 from cntbench.files.attributes import __version__
-from cntbench.metrics._names import check_names
+from cntbench.metrics._graphs import check_names
 from cntbench.models.checkpoint_choice import choose, chosen_by
 from cntbench.models.trajectory import (
     ModelRef,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cntbench.dynamics.role_summary import SIDE
 from cntbench.dynamics.roles import Role
-from cntbench.metrics._arithmetic import divide
+from cntbench.metrics._base import divide
 from cntbench.views.missing import Missing, missing
 
 Array = NDArray[np.float64]

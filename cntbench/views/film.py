@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.metrics._arithmetic import divide
+from cntbench.metrics._base import divide
 from cntbench.views.layout import Layout, layout
 
 Array = NDArray[np.float64]

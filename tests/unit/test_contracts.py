@@ -10,8 +10,7 @@ import torch
 
 from cntbench.cli import main
 from cntbench.errors import PluginError, SpecError
-from cntbench.metrics._graphs import Graphs
-from cntbench.metrics._names import wrong_names
+from cntbench.metrics._graphs import Graphs, wrong_names
 from cntbench.plugins import find, room, shipped_folder
 from cntbench.plugins.folders import using
 from cntbench.runs.catalogue import load_catalogue

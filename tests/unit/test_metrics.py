@@ -18,10 +18,10 @@ from cntbench.components import components, feasible
 from cntbench.errors import SpecError
 from cntbench.metrics import tail
 from cntbench.metrics._base import LAGS
-from cntbench.metrics._canonical import canonical_order
 from cntbench.metrics._graphs import Graphs
 from cntbench.metrics._layers import layer_corrected
 from cntbench.metrics._paths import Stages, distances
+from cntbench.metrics.modularity import canonical_order
 from cntbench.plugins import find, room
 
 NODES = components(3, 4, parallel=False)

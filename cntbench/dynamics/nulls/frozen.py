@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from cntbench.dynamics.film import Array, Film
-from cntbench.metrics._arithmetic import TIE, divide
+from cntbench.metrics._base import TIE, divide
 
 
 def draw(film: Film, rng: np.random.Generator, size: int | None = None) -> Array:

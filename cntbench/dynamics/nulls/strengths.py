@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.nulls._draws import copies, layer_pair
-from cntbench.metrics._arithmetic import TIE, divide
+from cntbench.metrics._base import TIE, divide
 
 #: Relative error of sums at which scaling ends, and the largest number of rounds. The remaining
 #: error is spread over the rows.

@@ -1,15 +1,19 @@
-"""The interface of a claim's statistics."""
+"""The interface of a claim's statistics, and what those of a number of phases share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from statistics import NormalDist
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from pydantic import Field
 
-from cntbench.dynamics.film import Array, Film
+from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.resampling import mean_interval, null_interval
+from cntbench.dynamics.segments import MOST, most
+from cntbench.dynamics.trajectory import trajectory
+from cntbench.specs import spec
 
 
 class Statistic(ABC):
@@ -83,6 +87,31 @@ class Statistic(ABC):
         if not error:
             return float(minimum >= needed)
         return NormalDist().cdf((minimum - needed) / error)
+
+
+@spec
+class PhaseStatistic(Statistic):
+    """A statistic of a number of phases of the metric trajectory.
+
+    Parameters
+    ----------
+    phases
+        Number of phases.
+    """
+
+    phases: Annotated[int, Field(ge=2, le=MOST + 1)]
+
+    needs: ClassVar[int] = 40
+    own_nulls: ClassVar[dict[str, str]] = {
+        "autoregressive": "The metric trajectory wanders, and has no transitions."
+    }
+
+    def features(self, film: Film) -> Array:
+        """Return the metric trajectory; raises `Undefined` if the film is too short."""
+        features = trajectory(film)
+        if most(len(features)) < self.phases - 1:
+            raise Undefined(f"the film is too short for {self.phases} phases")
+        return features
 
 
 def lag_of(film: Film, part: float) -> int:

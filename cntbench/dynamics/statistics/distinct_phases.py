@@ -27,9 +27,9 @@ from cntbench.dynamics.segments import (
     segment,
     surrogates,
 )
-from cntbench.dynamics.statistics._phases import PhaseStatistic
+from cntbench.dynamics.statistics._base import PhaseStatistic
 from cntbench.dynamics.trajectory import standardised, trajectory
-from cntbench.metrics._arithmetic import divide
+from cntbench.metrics._base import divide
 from cntbench.specs import spec
 
 #: Series with planted phases by which power is measured.

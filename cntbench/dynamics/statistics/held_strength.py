@@ -32,7 +32,7 @@ from cntbench.dynamics.nulls._draws import batches
 from cntbench.dynamics.orders import Role, groups, pairs, strengths
 from cntbench.dynamics.statistics._base import Statistic, lag_of
 from cntbench.metrics import betweenness
-from cntbench.metrics._arithmetic import divide
+from cntbench.metrics._base import divide
 from cntbench.metrics._paths import distances
 from cntbench.specs import spec
 

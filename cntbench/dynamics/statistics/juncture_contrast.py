@@ -33,7 +33,7 @@ from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.junctures import juncture
 from cntbench.dynamics.orders import Among, Role, groups, having, strengths
 from cntbench.dynamics.statistics._base import Statistic
-from cntbench.metrics._arithmetic import divide
+from cntbench.metrics._base import divide
 from cntbench.specs import Readout, spec
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.phases import concentration, settled
 from cntbench.dynamics.segments import best_transitions, surrogates
-from cntbench.dynamics.statistics._phases import PhaseStatistic
+from cntbench.dynamics.statistics._base import PhaseStatistic
 from cntbench.dynamics.trajectory import trajectory
 from cntbench.specs import spec
 

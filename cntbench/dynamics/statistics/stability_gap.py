@@ -27,7 +27,7 @@ from cntbench.dynamics.orders import Role, compare, groups, pairs, stability, st
 from cntbench.dynamics.resampling import FEWEST, block_length, flipped_means, mean_interval
 from cntbench.dynamics.roles import ROLES
 from cntbench.dynamics.statistics._base import Statistic, lag_of
-from cntbench.metrics._arithmetic import divide
+from cntbench.metrics._base import divide
 from cntbench.specs import spec
 
 #: Lags at which the gap is reported, as shares of the film.

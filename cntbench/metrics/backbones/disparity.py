@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cntbench.metrics._arithmetic import divide
+from cntbench.metrics._base import divide
 from cntbench.metrics._batches import batched_last
 from cntbench.specs import spec
 
