@@ -301,8 +301,19 @@ def lengths(tokens: Tokens) -> Tokens:
 
 
 def batch(prompts: Sequence[Prompt]) -> Prompts:
-    """Return prompts as a batch, numbered in order; the ``other`` of each is the next one."""
+    """Return prompts as a batch, numbered in order; the ``other`` of each is the next one.
+
+    Raises
+    ------
+    CntbenchError
+        If some prompts have a twin and others have none.
+    """
     twins = [prompt.reference for prompt in prompts if prompt.reference is not None]
+    if 0 < len(twins) < len(prompts):
+        raise CntbenchError(
+            f"{len(twins)} of {len(prompts)} prompts have a corrupted twin",
+            hint="Make a reference for every prompt of the task, or for none.",
+        )
     longest = max(len(tokens) for tokens in [*(prompt.tokens for prompt in prompts), *twins])
     tokens = _stack([prompt.tokens for prompt in prompts], longest)
     anchors = np.array([prompt.scored[0] for prompt in prompts])

@@ -67,7 +67,7 @@ def moves(golden: xr.Dataset, film: xr.Dataset) -> list[Move]:
     Raises
     ------
     StorageError
-        If tasks, ablations, checkpoints or components of the two differ.
+        If tasks, ablations, checkpoints or components of the two differ, or a variable is missing.
     """
     for dim in map(str, golden.indexes):
         _check_labels(dim, *(list(map(str, dataset[dim].values)) for dataset in (golden, film)))
@@ -75,6 +75,8 @@ def moves(golden: xr.Dataset, film: xr.Dataset) -> list[Move]:
     for name, variable in VARIABLES.items():
         if variable.type != "float" or (variable.optional and name not in golden):
             continue
+        if name not in film:
+            raise StorageError(f"lacks the variable {name!r}, which the golden result has")
         before, after = golden[name].values, film[name].values
         distance = excess(before, after)
         for index in map(tuple, np.argwhere(distance > 1)):

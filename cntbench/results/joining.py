@@ -19,8 +19,9 @@ from cntbench.specs import content_hash
 
 #: Attributes that every part of a film must share: what determines the numbers.
 _SAME = ("prompts", "seed", "dtype")
-#: Parts of a recorded spec that must agree.
+#: Parts of a recorded spec that must agree, and those that it leaves out where they are not used.
 _SAME_SPEC = ("tasks", "ablations", "tokenizer")
+_USED = ("ablated", "watched", "experts", "until_se", "plugins")
 #: Attributes that may differ, and are listed then.
 _LISTED = ("device", "determinism", "source", "machine")
 
@@ -108,6 +109,7 @@ def _settings(part: xr.Dataset) -> dict[str, Any]:
     with suppress(ValueError, TypeError):
         spec = json.loads(part.attrs.get("spec", "{}"))
         settings |= {name: spec[name] for name in _SAME_SPEC if name in spec}
+        settings |= {name: spec.get(name) for name in _USED if spec}
     return settings
 
 

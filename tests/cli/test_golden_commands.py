@@ -89,11 +89,13 @@ def test_what_cannot_be_compared_is_said(cli, tmp_path):
     write(tmp_path / "larger.nc", heads=3)
     write(tmp_path / "longer.nc", names=("step0", "step8", "step100", "step200"))
     write(tmp_path / "task.nc", tasks=("inducton",))
+    write(tmp_path / "former.nc", lambda film: film.drop_vars("copying"))
     cli("golden", "freeze", "results.nc", "--to", "golden")
     for name, parts in (
         ("larger.nc", ["'source' differs from the golden result: it adds L0.H2 and L1.H2"]),
         ("longer.nc", ["'checkpoint' differs from the golden result: it adds step200"]),
         ("task.nc", ["there is no task 'induction'", "Did you mean 'inducton'?"]),
+        ("former.nc", ["lacks the variable 'copying', which the golden result has"]),
         ("none.nc", ["none.nc: no such file"]),
     ):
         code, out, err = cli("golden", "check", "golden", "--results", name)

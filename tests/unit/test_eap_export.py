@@ -11,7 +11,9 @@ from support.eap import edge_names, graph, write_graph
 from support.films import random_film
 from support.runs import quiet
 
+from cntbench.components import components, feasible
 from cntbench.errors import CntbenchError
+from cntbench.exchange.eap_graph import read_eap_graph
 from cntbench.exchange.eap_import import Labels, import_graphs, read_graphs
 from cntbench.exchange.export import chosen, export
 
@@ -47,6 +49,38 @@ def test_influence_of_methods_that_observe_targets_comes_back(tmp_path):
     effect = back["readout_effect"].sel(readout="logit_difference")
     expected = abs(tree["readout_effect"].sel(readout="logit_difference")) / 2
     np.testing.assert_allclose(effect.values, expected.values, rtol=1e-6)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_few_measured_edges_are_those_of_the_models_architecture(tmp_path, parallel):
+    """Edges within a layer, by which blocks are told apart, may be among those left out."""
+    film = random_film()
+    film["influence"][..., 1:] = np.nan
+    film["influence"][..., :3, 3:5] = 0.5
+    edges = feasible(components(2, 2, parallel=parallel))
+    film.attrs["feasible_edges"] = int(edges.sum())
+    export(one_cell(film), tmp_path / "g.json", None)
+    assert read_eap_graph(tmp_path / "g.json").components == components(2, 2, parallel=parallel)
+
+
+def test_a_selection_of_components_has_no_graph(tmp_path):
+    film = random_film()
+    for left_out in film["source"].values[:-1]:
+        some = [name for name in film["source"].values if name != left_out]
+        with pytest.raises(CntbenchError, match="the selection lacks some"):
+            export(one_cell(film.sel(source=some, target=some)), tmp_path / "g.json", None)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0])
+def test_no_change_is_relative_to_a_readout_of_zero(tmp_path, value):
+    film = random_film()
+    film["edge_effect"][:] = np.nan
+    film["readout_value"][:] = value
+    tree = one_cell(film)
+    export(tree, tmp_path / "g.json", None)
+    [graph] = read_graphs([f"{tmp_path / 'g.json'}@8"]).values()
+    scores = {edge.score for edge in graph.edges.values() if edge.target is None}
+    assert scores == {float(tree["influence"].max())}
 
 
 @pytest.mark.parametrize("parallel", [False, True])

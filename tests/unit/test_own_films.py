@@ -126,13 +126,6 @@ def test_what_is_kept_of_prompts_is_joined_and_selected():
             "part 1: 'task' differs from the first part: it lacks bigram",
         ),
         (
-            lambda film: [
-                film.isel(checkpoint=[0]),
-                film.isel(checkpoint=[1]).assign_attrs(seed=1),
-            ],
-            "measured in another way than the first part: seed",
-        ),
-        (
             lambda film: [film.isel(checkpoint=[0]), film.isel(checkpoint=[1], source=[0, 1])],
             "other sources than targets",
         ),
@@ -142,6 +135,32 @@ def test_parts_that_are_no_film_are_refused(film, parts, said):
     with pytest.raises(CntbenchError) as caught:
         cntbench.film(parts(film))
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        *(("seed", 0, 1), ("prompts", 4, 5), ("dtype", "float32", "bfloat16")),
+        *(("tasks", {"x": {}}, {"x": {"a": 1}}), ("ablations", {}, {"x": {}})),
+        *(("tokenizer", "", "x"), ("plugins", {"a.py": "1"}, {"a.py": "2"})),
+        *(("ablated", ["L0.H0"], ["L0.H1"]), ("watched", ["L0.H0"], ["L0.H1"])),
+        *(("until_se", 0.1, 0.2), ("experts", True, None)),
+        *((name, None, 1) for name in ("plugins", "ablated", "watched", "until_se", "experts")),
+    ],
+)
+def test_parts_measured_in_another_way_are_refused(film, name, first, second):
+    """A spec leaves out what is not used, which differs from any value."""
+    spec = {"tasks": {}, "ablations": {}, "tokenizer": "", "prompts": 4, "seed": 0}
+
+    def part(index, value):
+        recorded = spec if value is None else {**spec, name: value}
+        attributes = {name: value} if name in film.attrs else {"spec": json.dumps(recorded)}
+        return film.isel(checkpoint=[index]).assign_attrs(attributes)
+
+    for value in (first, second):
+        cntbench.film([part(0, value), part(1, value)])
+    with pytest.raises(CntbenchError, match=f"in another way than the first part: {name}\n"):
+        cntbench.film([part(0, first), part(1, second)])
 
 
 def test_a_saved_result_has_all_groups(saved, film):

@@ -356,6 +356,11 @@ def test_rows_that_cannot_be_used_may_be_skipped(tmp_path):
     path = write(tmp_path / "x.jsonl", [{"clean": "a", "answer": "Tom then"}, longer, *ROWS])
     found = Parameters(path=path.name, unusable="skip").at(tmp_path).prompts(LANGUAGE, 2)
     assert [prompt.origin for prompt in found] == [f"{path}, line {n}" for n in (3, 4)]
+    bad = {"clean": "a", "answer": "Tom then"}
+    write(path, [{"clean": "a", "answer": "Tom"}, bad, {"clean": "a", "answer": "John"}])
+    found = Parameters(path=path.name, unusable="skip").at(tmp_path).prompts(LANGUAGE, 3)
+    assert [prompt.origin for prompt in found] == [f"{path}, line {n}" for n in (1, 3)]
+    assert found[0].decoys == found[1].targets
     write(path, [{"clean": "a", "answer": "Tom then"}])
     with pytest.raises(CntbenchError, match="line 1: answer: 'Tom then' is 2 tokens"):
         Parameters(path=path.name, unusable="skip").at(tmp_path).prompts(LANGUAGE, 2)

@@ -171,6 +171,9 @@ def test_a_batch_without_twins():
     prompts = generate(plain, SPARSE, n_prompts=2, seed=0, stream="task")
     assert prompts.reference is None
     assert prompts.take(slice(1)).reference is None
+    some = [make(SPARSE, random_state(0)) for make in (plain, numbered)]
+    with pytest.raises(CntbenchError, match="1 of 2 prompts have a corrupted twin"):
+        batch(some)
 
 
 @pytest.mark.parametrize("rows", [slice(1, 3), np.array([2, 0, 2]), np.array([], dtype=np.int64)])

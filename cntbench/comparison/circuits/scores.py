@@ -3,8 +3,8 @@
 A method that observes the readout scores an edge by the change of the readout when the edge is
 patched: ``edge_effect``, and ``readout_effect`` for edges into the unembedding. A method that
 observes targets scores an edge by ``influence``, and edges into the unembedding by the change of
-the readout relative to its clean value; these scores have no sign. No method scores edges from the
-embedding.
+the readout relative to its clean value, unless that is 0; these scores have no sign. No method
+scores edges from the embedding.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import xarray as xr
 
 from cntbench.comparison.circuits.faithfulness import EdgeScores
 from cntbench.errors import CntbenchError
+from cntbench.metrics._arithmetic import divide
 from cntbench.plugins import find
 
 
@@ -57,5 +58,5 @@ def scores_of(cell: xr.Dataset, readout: str) -> EdgeScores:
         better = find("readout", readout).BETTER
         values[1:, :-1], values[1:, -1] = -better * effect, -better * on_readout[row]
     else:
-        values[1:, :-1], values[1:, -1] = influence, abs(on_readout[row]) / abs(value[row])
+        values[1:, :-1], values[1:, -1] = influence, divide(abs(on_readout[row]), abs(value[row]))
     return EdgeScores(values, signed)

@@ -67,7 +67,7 @@ def _write(tree: xr.DataTree, cell: Mapping[str, int], path: Path) -> None:
             where=str(path),
             hint="Measure without the key experts, or export graphml, gexf, csv or parquet.",
         )
-    nodes = _nodes(root)
+    nodes = _nodes(root, str(path))
     names = edge_names(nodes)
     edges = (
         _imported(tree.children[GROUP].to_dataset().isel(checkpoint=cell["checkpoint"]))
@@ -118,12 +118,23 @@ def _ends(edge: str) -> tuple[str, str]:
     return source, target.partition("<")[0]
 
 
-def _nodes(root: xr.Dataset) -> tuple[Component, ...]:
-    """Return the components of a film."""
-    layer, head = root["source_layer"].values, root["source_head"].values
+def _nodes(root: xr.Dataset, where: str) -> tuple[Component, ...]:
+    """Return the components of a film; its parallel blocks have fewer edges than sequential ones.
+
+    The number of edges is that of the model, or if it is not recorded, that of what was measured.
+    """
+    size = int(root["source_layer"].max()) + 1, int(root["source_head"].max()) + 1
+    parallel, sequential = (components(*size, parallel=parallel) for parallel in (True, False))
+    if [node.name for node in parallel] != list(map(str, root["source"].values)):
+        raise CntbenchError(
+            "graphs of EAP-IG have all components of a model, and the selection lacks some",
+            where=where,
+            hint="Export the whole result, or graphml, gexf, csv or parquet.",
+        )
     measured = np.isfinite(root["influence"].values).any(axis=(0, 1, 2))
-    within = (measured & (layer[:, None] == layer[None])).any()
-    return components(int(layer.max()) + 1, int(head.max()) + 1, parallel=not within)
+    edges = root.attrs.get("feasible_edges", 0)
+    within = (measured & ~feasible(parallel)).any()
+    return sequential if within or edges > feasible(parallel).sum() else parallel
 
 
 def _scored(

@@ -176,7 +176,12 @@ class PromptTable:
         """Return the answers of the next row with other ones; the first row follows the last."""
         clean = cell(self.rows[number], "clean", columns["clean"])
         for row in [*self.rows[number + 1 :], *self.rows[:number]]:
-            others = self._answers(row, "answer", columns, language, clean)
+            try:
+                others = self._answers(row, "answer", columns, language, clean)
+            except CntbenchError:
+                if self.unusable == "refuse":
+                    raise
+                continue
             if are_told_apart(right, others, self.answer):
                 return others
         raise CntbenchError(
