@@ -16,7 +16,7 @@ import xarray as xr
 
 from cntbench.comparison.circuits.faithfulness import EdgeScores
 from cntbench.errors import CntbenchError
-from cntbench.metrics._arithmetic import divide
+from cntbench.metrics._base import divide
 from cntbench.plugins import find
 
 
