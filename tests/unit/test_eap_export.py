@@ -85,13 +85,17 @@ def test_no_change_is_relative_to_a_readout_of_zero(tmp_path, value):
 
 @pytest.mark.parametrize("parallel", [False, True])
 def test_what_was_imported_is_written_as_it_was(tmp_path, parallel):
-    content = graph(3, 2, parallel=parallel)
-    tree = read_back(write_graph(tmp_path / "g.json", content))
-    export(tree, tmp_path / "again.json", None)
-    again = json.loads((tmp_path / "again.json").read_text())
-    assert again["edges"] == content["edges"]
-    assert again["cfg"].items() <= content["cfg"].items()
-    assert list(again["nodes"]) == list(content["nodes"])
+    """Also of several files, of which one does not name an edge."""
+    contents = {f"step{step}": graph(3, 2, parallel=parallel, seed=step) for step in (3, 8)}
+    del contents["step8"]["edges"]["m0->m1"]
+    names = [str(write_graph(tmp_path / f"{n}.json", text)) for n, text in contents.items()]
+    tree = import_graphs(read_graphs(names), Labels(), (), draws=0, jobs=1, progress=quiet)
+    for path in export(tree, tmp_path / "again", "eap"):
+        again, content = json.loads(path.read_text()), contents.pop(path.stem)
+        assert again["edges"] == content["edges"]
+        assert again["cfg"].items() <= content["cfg"].items()
+        assert list(again["nodes"]) == list(content["nodes"])
+    assert not contents
 
 
 def test_every_edge_of_the_architecture_is_named(tmp_path):

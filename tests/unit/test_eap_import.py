@@ -46,9 +46,17 @@ def summed(content: dict, *, circuit: bool = False) -> dict[tuple[str, str], flo
 
 @pytest.mark.parametrize("circuit", [False, True])
 @pytest.mark.parametrize("parallel", [False, True])
-def test_every_number_of_the_file_is_in_the_result(tmp_path, parallel, circuit):
+@pytest.mark.parametrize("scored", [False, True])
+def test_every_number_of_the_file_is_in_the_result(tmp_path, parallel, circuit, scored):
+    """Without scores, edges of the circuit count as 1 and the others as 0."""
     content = graph(3, 2, parallel=parallel)
-    tree = imported(write_graph(tmp_path / "g.json", content), circuit=circuit)
+    path = write_graph(tmp_path / "g.json", content)
+    if not scored:
+        edges = content["edges"].items()
+        members = {name: {"in_graph": edge["in_graph"]} for name, edge in edges}
+        write_graph(path, {**content, "edges": members})
+        content["edges"] = {n: {**edge, "score": float(edge["in_graph"])} for n, edge in edges}
+    tree = imported(path, circuit=circuit)
     film = tree.to_dataset(inherit=False).squeeze(["task", "ablation", "checkpoint"])
     between = 0
     for (source, target), score in summed(content, circuit=circuit).items():
@@ -126,11 +134,17 @@ def test_what_is_not_named_is_0_and_counted(tmp_path):
 
 
 def test_files_become_checkpoints_and_a_whole_result(tmp_path):
-    paths = [write_graph(tmp_path / f"step{n}.json", graph(seed=n)) for n in (100, 8, 0)]
-    tree = imported(*paths, draws=9, task="ioi", ablation="eap_ig")
+    paths = [write_graph(tmp_path / f"step{n}.json", graph(seed=n % 50)) for n in (100, 58, 8, 0)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CntbenchWarning)
+        tree = imported(*paths, draws=9, task="ioi", ablation="eap_ig")
     root = tree.to_dataset(inherit=False)
     validate(root, where="test")
-    assert list(root["checkpoint"].values) == ["step0", "step8", "step100"]
+    assert list(root["checkpoint"].values) == ["step0", "step8", "step58", "step100"]
+    assert root["status"].values.ravel().tolist() == ["ok", "ok", "duplicate", "duplicate"]
+    assert root["status_reason"].values.ravel().tolist()[2:] == [
+        *("same weights as step8", "same weights as step0")
+    ]
     assert {*tree.children} == {"metrics", "roles", "nulls", "eap"}
     assert tree["roles/spreader_strength"].notnull().any()
     assert steepest_rise(root, "ioi", "accuracy") is None

@@ -6,6 +6,7 @@ import gzip
 import re
 import tracemalloc
 from contextlib import suppress
+from itertools import product
 from xml.etree import ElementTree
 
 import networkx as nx
@@ -38,6 +39,8 @@ def tree(tmp_path_factory) -> xr.DataTree:
         root[name].loc[{"checkpoint": "step8"}] = np.nan
     root["status"].loc[{"checkpoint": "step8"}] = "missing"
     root["status_reason"].loc[{"checkpoint": "step8"}] = "there is no such branch"
+    root["status"].loc[{"checkpoint": "step8", "task": "induction", "ablation": "mean"}] = "failed"
+    root["status_reason"].loc[{"checkpoint": "step8", "task": "induction"}] = "broken"
     root["edge_effect"].loc[{"ablation": "zero"}] = np.nan
     groups = derived(root, None, NullDraws(0, 9, 1, quiet))
     path = tmp_path_factory.mktemp("result") / "results.nc"
@@ -48,6 +51,12 @@ def tree(tmp_path_factory) -> xr.DataTree:
 
 def cell(tree, **labels):
     return chosen(tree, {dim: [label] for dim, label in labels.items()})
+
+
+@pytest.mark.parametrize("dim", ["task", "ablation", "checkpoint"])
+def test_what_is_chosen_stays_in_order(tree, dim):
+    labels = tree[dim].values.tolist()[-2:]
+    assert chosen(tree, {dim: labels[::-1]})[dim].values.tolist() == labels
 
 
 # GraphML
@@ -241,11 +250,10 @@ def test_every_edge_is_a_row(tree, tmp_path, suffix):
         assert found.dtype == np.float32
         np.testing.assert_array_equal(found, film[name].isel(places).values)
     np.testing.assert_array_equal(table["step"], film["step"].isel(checkpoint=places["checkpoint"]))
-    missing = table["checkpoint"] == "step8"
-    assert (table["status"][missing] == "missing").all()
-    assert (table["status_reason"][missing] == "there is no such branch").all()
-    assert (table["status"][~missing] == "ok").all()
-    assert not table["influence"][~missing].isna().any()
+    cells = {dim: places[dim] for dim in at[:3]}
+    for name in ("status", "status_reason"):
+        np.testing.assert_array_equal(table[name].fillna(""), film[name].isel(cells))
+    assert not table["influence"][table["status"] == "ok"].isna().any()
 
 
 @pytest.fixture(scope="module", params=["csv", "parquet"])
@@ -275,7 +283,14 @@ def test_components_and_readouts_are_the_dataset(tree, folder):
     film, table = tree.to_dataset(inherit=False), folder["components"]
     roles = tree["roles"].to_dataset(inherit=False)
     shape = (2, 2, 4, 6)
-    assert list(table["component"][:6]) == list(film["source"].values)
+    check_labels(table, film, "task", "ablation", "checkpoint", component="source")
+    for name in ("layer", "kind", "head"):
+        labels = film[f"source_{name}"].sel(source=table["component"].to_numpy())
+        np.testing.assert_array_equal(table[name], labels)
+    for name in ("status", "status_reason"):
+        found = table[name].fillna("").to_numpy().reshape(shape)
+        np.testing.assert_array_equal(found[..., 0], film[name])
+        np.testing.assert_array_equal(found, found[..., :1].repeat(shape[-1], axis=-1))
     for column, values in (
         ("logit_difference_effect", film["readout_effect"].sel(readout="logit_difference")),
         ("accuracy_effect_se", film["readout_effect_se"].sel(readout="accuracy")),
@@ -287,11 +302,23 @@ def test_components_and_readouts_are_the_dataset(tree, folder):
         found = table[column].to_numpy().reshape(shape)
         np.testing.assert_array_equal(found.astype(np.float32), values.values)
     table = folder["readouts"]
-    chosen_rows = table[(table["task"] == "induction") & (table["readout"] == "accuracy")]
+    check_labels(table, film, "task", "checkpoint", "readout")
+    units = film["readout_unit"].sel(readout=table["readout"].to_numpy())
+    np.testing.assert_array_equal(table["unit"], units)
     for column, variable in (("value", "readout_value"), ("se", "readout_se")):
-        expected = film[variable].sel(task="induction", readout="accuracy").values
-        np.testing.assert_array_equal(chosen_rows[column].astype(np.float32), expected)
-    assert list(folder["checkpoints"]["step"]) == [0, 8, 16, 100]
+        expected = film[variable].transpose("task", "checkpoint", "readout").values.ravel()
+        np.testing.assert_array_equal(table[column].astype(np.float32), expected)
+    check_labels(folder["checkpoints"], film, "checkpoint")
+
+
+def check_labels(table, dataset, *dims, **columns):
+    """Rows are in the order of the dims, each of its own name or that of a column."""
+    columns = {**dict(zip(dims, dims, strict=True)), **columns}
+    expected = product(*(dataset[dim].values.tolist() for dim in columns.values()))
+    assert [*table[[*columns]].itertuples(index=False, name=None)] == [*expected]
+    if "step" in table:
+        steps = dataset["step"].sel(checkpoint=table["checkpoint"].to_numpy())
+        np.testing.assert_array_equal(table["step"], steps)
 
 
 def test_metrics_stand_beside_their_null_models(tree, folder):
@@ -320,12 +347,24 @@ def test_metrics_stand_beside_their_null_models(tree, folder):
 
 def test_claims_have_verdicts_and_tests(tree, folder):
     group = tree["claims"].to_dataset(inherit=True)
-    assert len(folder["claims"]) == group["verdict"].size
-    expected = group["verdict"].transpose("task", "ablation", "claim").values.ravel()
-    assert list(folder["claims"]["verdict"]) == list(expected)
+    at = ("task", "ablation", "claim")
+    check_labels(folder["claims"], group, *at)
     tests = folder["claim_tests"]
     assert len(tests) == 4 * (group["test_statistic"] != "").sum()
-    assert set(tests["statistic"]) == set(group["test_statistic"].values.ravel()) - {""}
+    for table, prefix, dims in ((folder["claims"], "", at), (tests, "test_", (*at, "test"))):
+        indices = {
+            dim: group.get_index(dim).get_indexer(table[dim]) if dim in at else table[dim]
+            for dim in dims
+        }
+        assert not pd.DataFrame(indices).duplicated().any()
+        for name in table.columns.difference([*dims]):
+            values = group[f"{prefix}{name}"]
+            there = {dim: xr.DataArray(indices[dim].astype(int)) for dim in values.dims}
+            expected = values.isel(there).values
+            if expected.dtype.kind == "f":
+                np.testing.assert_allclose(table[name].astype(float), expected, rtol=1e-6)
+            else:
+                np.testing.assert_array_equal(table[name].fillna(""), expected)
 
 
 def test_the_same_table_is_the_same_file(tree, tmp_path):
