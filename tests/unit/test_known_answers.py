@@ -16,8 +16,9 @@ from transformers import AutoModelForCausalLM
 
 import cntbench
 from cntbench.errors import CntbenchError, CntbenchWarning
-from cntbench.exchange.known_circuits import truth_of
+from cntbench.exchange.known_circuits import PURPOSES, truth_of
 from cntbench.exchange.scores import precision_at
+from cntbench.models.checkpoint_files import read_weights
 from cntbench.prompts import Language, random_state
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.tasks import task_of_file
@@ -45,6 +46,15 @@ def test_edges_on_the_readout_are_those_that_lead_to_the_unembedding(name):
     truth = circuit.truth()
     expected = READOUT[name] or pairs(circuit, truth.direct)
     assert pairs(circuit, truth.readout) == expected
+    told = truth_of(circuit)["edges"]
+    for purpose in PURPOSES:
+        edges = {(edge["source"], edge["target"]) for edge in told if purpose in edge["purposes"]}
+        assert edges == pairs(circuit, getattr(truth, purpose))
+    assert {(e["source"], e["target"]): e["strength"] for e in told if e["strength"]} == {
+        edge: strength
+        for edge, strength in circuit.strengths().items()
+        if edge in pairs(circuit, truth.direct)
+    }
 
 
 def test_strengths_are_the_change_of_what_the_target_writes_without_the_source():
@@ -92,6 +102,7 @@ def saved(tmp_path_factory):
 def test_the_saved_model_opens_in_plain_transformers(saved):
     folder, truth = saved
     assert json.loads((folder / "truth.json").read_text()) == truth
+    assert truth["revision"] == read_weights(folder).revision
     plain, load = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     assert not any(load.values()), load
     rows = [json.loads(line) for line in (folder / "induction.jsonl").read_text().splitlines()]
@@ -169,7 +180,10 @@ TRUE = {
 
 
 def test_a_graph_of_the_truth_has_a_full_score_and_one_of_its_inverse_none(tmp_path):
-    perfect = induction_graph(lambda s, t, _: -0.5 if (s, t) in TRUE else 1e-9)
+    strengths = {edge: -0.5 * 1e-5**number for number, edge in enumerate(sorted(TRUE)[:2])}
+    perfect = induction_graph(
+        lambda s, t, _: strengths.get((s, t), -0.1) if (s, t) in TRUE else 1e-9
+    )
     wrong = induction_graph(lambda s, t, _: 0.0 if (s, t) in TRUE else 2.0)
     files = [
         write_graph(tmp_path / "perfect.json", perfect), write_graph(tmp_path / "wrong.json", wrong)
@@ -194,12 +208,12 @@ def test_edges_outside_the_circuit_can_count_as_none(tmp_path):
     content = induction_graph(lambda s, t, _: 1.0)
     for name, edge in content["edges"].items():
         source, _, target = name.partition("->")
-        edge["in_graph"] = (source, target.partition("<")[0]) in TRUE
+        edge["in_graph"] = (source, target.partition("<")[0]) in TRUE and target[-3:] != "<v>"
     file = write_graph(tmp_path / "flat.json", content)
     inside = cntbench.score(file, on="induction", circuit=True).sel(purpose="direct").squeeze()
     assert (inside["auroc"], inside["circuit_precision"], inside["circuit_recall"]) == (1, 1, 1)
     true = shipped()["induction"].truth().direct
-    weights = cntbench.score({"mine": true}, on="induction").sel(graph="mine")["auroc"]
+    weights = cntbench.score({"mine": -1.0 * true}, on="induction").sel(graph="mine")["auroc"]
     np.testing.assert_allclose(weights.sel(purpose=["direct", "readout"]), [1, 22 / 24])
 
 
