@@ -18,6 +18,7 @@ from cntbench.components import components, feasible
 from cntbench.errors import CntbenchError, CntbenchWarning
 from cntbench.exchange.eap_graph import read_eap_graph
 from cntbench.exchange.eap_import import Labels, import_graphs, read_graphs
+from cntbench.exchange.graph_circuits import graph_scores
 from cntbench.results.schema import validate
 from cntbench.results.storage import open_results, write_results
 from cntbench.views.readouts import steepest_rise
@@ -29,9 +30,9 @@ def imported(*paths, draws: int = 0, **labels: object) -> xr.DataTree:
 
 
 def ours(name: str) -> str:
-    """What a component is called here."""
+    """What a component, the input or the logits are called here."""
     head = re.fullmatch(r"a(\d+)\.h(\d+)", name)
-    return f"L{head[1]}.H{head[2]}" if head else f"L{name[1:]}.MLP"
+    return f"L{head[1]}.H{head[2]}" if head else re.sub(r"^m(\d+)$", r"L\1.MLP", name)
 
 
 def summed(content: dict, *, circuit: bool = False) -> dict[tuple[str, str], float]:
@@ -76,6 +77,27 @@ def test_every_number_of_the_file_is_in_the_result(tmp_path, parallel, circuit, 
         name: edge["score"] for name, edge in content["edges"].items()
     }
     assert [bool(x) for x in kept["in_graph"]] == [e["in_graph"] for e in content["edges"].values()]
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
+@pytest.mark.parametrize("parallel", [False, True])
+def test_circuits_score_every_input_of_a_head_by_itself(tmp_path, parallel, in_graph):
+    """An edge of the architecture that is not named has score 0, what is no edge has none."""
+    content = graph(2, 2, parallel=parallel)
+    for name in ("a0.h0->a1.h1<k>", "m0->m1", "input->m0", "m1->logits"):
+        del content["edges"][name]
+    read = read_eap_graph(write_graph(tmp_path / "g.json", content))
+    found = graph_scores(read, in_graph=in_graph).values
+    names = [ours(name) for name in content["nodes"]]
+    sources, targets = names[:-1], names[1:]
+    expected = np.full((3, len(sources), len(targets)), np.nan)
+    for name in edge_names(2, 2, parallel=parallel):
+        source, target = map(ours, re.sub("<.>", "", name).split("->"))
+        edge = content["edges"].get(name, {"score": 0, "in_graph": False})
+        place = "qkv".find(name[-2]) if name.endswith(">") else 0
+        value = edge["in_graph" if in_graph else "score"]
+        expected[place, sources.index(source), targets.index(target)] = value
+    np.testing.assert_array_equal(found, expected)
 
 
 @given(st.integers(1, 3), st.integers(1, 3), st.booleans())
