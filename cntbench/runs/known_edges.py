@@ -69,7 +69,7 @@ def _made_of(plan: Plan) -> str:
         "circuits": [
             [
                 [known.circuit.name, as_dict(known.circuit.spec)],
-                [[task.name, as_dict(task.spec)] for task in known.tasks],
+                [[task.name, task.identity] for task in known.tasks],
             ]
             for known in plan.circuits
         ],

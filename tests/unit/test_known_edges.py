@@ -21,6 +21,7 @@ from cntbench.runs.known_circuits import measure_planted, planted_plan
 from cntbench.runs.known_edges import known_edges
 from cntbench.runs.plan import make_plan
 from cntbench.runs.run import run
+from cntbench.runs.tasks import task_of_file
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +122,16 @@ def test_others_are_measured_anew(plan, monkeypatch, change):
         plan = replace(plan, circuits=plan.circuits[:1])
     with pytest.raises(AssertionError, match="measured again"):
         known_edges(plan, jobs=1, progress=quiet)
+
+
+def test_other_prompts_in_the_same_file_are_measured_anew(plan, first, cache, monkeypatch):
+    path = cache.with_name("own.jsonl")
+    monkeypatch.setattr(kept, "measure_planted", lambda *given, **options: first[2])
+    for files, token in ((1, 3), (1, 3), (2, 4)):
+        path.write_text(json.dumps({"clean": [1, 2], "answer": [token], "wrong": [5]}))
+        circuit = replace(plan.circuits[0], tasks=(task_of_file(path),))
+        known_edges(replace(plan, circuits=(circuit,)), jobs=1, progress=quiet)
+        assert len([*cache.glob("known-edges-*.nc")]) == files
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
