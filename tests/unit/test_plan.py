@@ -67,6 +67,61 @@ def test_the_tokenizer_is_part_of_what_numbers_depend_on(planned, tmp_path):
     assert differing(before.identity, after.identity) == ["tokenizer"]
 
 
+#: Another value of each key of a study's spec that numbers depend on, and its key in the identity.
+OTHER_VALUES = {
+    **{"prompts": (4, "prompts"), "seed": (1, "seed"), "dtype": ("bfloat16", "dtype")},
+    **{"blocks": (2, "blocks"), "layers": ("0", "ablated, watched"), "experts": (True, "experts")},
+    **{"components": (("L0.MLP",), "ablated"), "targets": (("L1.MLP",), "watched")},
+    **{"keep": (("prompts",), "keep"), "until_se": (0.1, "until_se")},
+}
+#: What adds to a result and changes no number of it, and what the parts of the plan are made of.
+NO_NUMBERS = {"version", "summary", "untrained", "null_draws", "planted", "seeds"}
+PARTS = {"trajectory", "checkpoints", "tasks", "ablations"}
+
+
+def test_all_that_numbers_depend_on_is_part_of_the_identity(planned, monkeypatch):
+    plan = planned(EDGES, effects='["accuracy"]')
+    spec, trajectory, task, entry = (
+        plan.study.spec,
+        plan.trajectory,
+        plan.tasks[0],
+        plan.ablations[0],
+    )
+
+    def differing_from(**parts):
+        return ", ".join(differing(plan.identity, dataclasses.replace(plan, **parts).identity))
+
+    def with_spec(part, **values):
+        return dataclasses.replace(part, spec=dataclasses.replace(part.spec, **values))
+
+    assert {f.name for f in dataclasses.fields(spec)} == {*OTHER_VALUES, *NO_NUMBERS, *PARTS}
+    for key, (value, name) in OTHER_VALUES.items():
+        assert differing_from(study=with_spec(plan.study, **{key: value})) == name
+    for key, value in (("untrained", 7), ("null_draws", 7), ("planted", False), ("seeds", (1,))):
+        assert not differing_from(study=with_spec(plan.study, **{key: value}))
+    [checkpoint] = trajectory.checkpoints
+    other = dataclasses.replace(checkpoint, revision="x")
+    for name, value in (("identity", "x"), ("checkpoints", (other,))):
+        found = differing_from(trajectory=dataclasses.replace(trajectory, **{name: value}))
+        assert found == {"identity": "trajectory"}.get(name, f"checkpoints.{checkpoint.name}")
+    for kind, part, key, value in (
+        ("tasks", task, "generator", "single_token"),
+        ("ablations", entry, "replacement", "mean"),
+    ):
+        assert not differing_from(**{kind: (with_spec(part, summary="x"),)})
+        for name, other in ((key, value), ("version", 2)):
+            changed = differing_from(**{kind: (with_spec(part, **{name: other}),)})
+            assert changed == f"{kind}.{part.name}.{name}"
+    for name, key in (
+        ("__version__", "cntbench"),
+        ("SCHEMA_VERSION", "schema_version"),
+        ("Plan.sources", "plugins"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"cntbench.runs.plan.{name}", "x")
+            assert differing_from() == key
+
+
 def refused(planned, *arguments, **options):
     with pytest.raises(SpecError) as caught:
         planned(*arguments, **options)
