@@ -42,6 +42,25 @@ def says(folder, *parts):
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize("dtype", named_weights.TYPES)
+def test_a_revision_tells_every_number_type_shape_and_name(dtype):
+    """And nothing else: not the order of tensors, nor that of their numbers in memory."""
+    one, two = torch.arange(90.0).reshape(9, 10).to(dtype), torch.ones(3, dtype=dtype)
+    whole = {"one": one, "two": two}
+    others = [{"two": one, "one": two}, {"1": one, "two": two}, {"one": one}]
+    others += [{**whole, "one": x} for x in (one.reshape(10, 9), one.T)]
+    integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[dtype.itemsize]
+    others.append({**whole, "one": one.view(integers)})
+    for index in range(one.numel()):
+        changed = one.clone()
+        changed.view(-1)[index] = -1
+        others.append({**whole, "one": changed})
+    revisions = {named_weights.revision(tensors) for tensors in (whole, *others)}
+    assert len(revisions) == 1 + len(others)
+    turned = {"two": two, "one": one.T.contiguous().T}
+    assert named_weights.revision(turned) == named_weights.revision(whole)
+
+
 @pytest.mark.parametrize("pickled", [False, True], ids=["safetensors", "bin"])
 @pytest.mark.parametrize("architecture", FAMILIES)
 def test_buffers_of_old_files_are_no_weights(tmp_path, architecture, pickled):
