@@ -117,6 +117,19 @@ def test_a_config_of_fewer_layers_is_refused(tmp_path, architecture):
 
 
 @pytest.mark.parametrize("architecture", FAMILIES)
+def test_a_transposed_weight_is_refused(tmp_path, architecture):
+    """As other programs store the maps of GPT-2."""
+    write_trajectory(tmp_path, steps=(1,), architecture=architecture)
+    config = checkpoint_files.read_config(tmp_path / "step1")
+    tensors = checkpoint_files.read_tensors(tmp_path / "step1")
+    maps = [name for name, tensor in tensors.items() if len({*tensor.shape}) == 2]
+    assert maps
+    for name in maps:
+        with pytest.raises(CheckpointError, match="has the shape"):
+            named_weights.select(config, {**tensors, name: tensors[name].T}, where="here")
+
+
+@pytest.mark.parametrize("architecture", FAMILIES)
 @pytest.mark.parametrize("size", ["hidden", "mlp", "vocabulary", "heads"])
 def test_tensors_are_held_to_the_shapes_that_the_config_implies(tmp_path, architecture, size):
     gpt2 = architecture == "gpt2"

@@ -12,6 +12,7 @@ from cntbench.errors import SpecError
 from cntbench.models.trajectory import open_trajectory
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.identity import differing
+from cntbench.runs.measurer import requests_of
 from cntbench.runs.plan import make_plan
 from cntbench.runs.tasks import Task
 
@@ -120,6 +121,43 @@ def test_all_that_numbers_depend_on_is_part_of_the_identity(planned, monkeypatch
         with monkeypatch.context() as patch:
             patch.setattr(f"cntbench.runs.plan.{name}", "x")
             assert differing_from() == key
+
+
+def test_what_is_measured_has_the_settings_of_the_study_and_all_of_its_plugins(
+    planned, monkeypatch
+):
+    plan = planned(EDGES, effects='["accuracy"]')
+    options = {"seed": 7, "keep": ("positions",), "until_se": 0.5}
+    spec = dataclasses.replace(
+        plan.study.spec, **options, components=("L0.H1", "L1.H0"), targets=("L1.MLP",)
+    )
+    observed = dataclasses.replace(plan.tasks[0].spec, observed="all")
+    tasks = (dataclasses.replace(plan.tasks[0], spec=observed), plan.tasks[0])
+    zero = load_catalogue().ablations["zero"]
+    plan = dataclasses.replace(
+        plan,
+        study=dataclasses.replace(plan.study, spec=spec),
+        tasks=tasks,
+        ablations=(*plan.ablations, zero),
+    )
+    names = [component.name for component in plan.trajectory.shape.components]
+    requests = requests_of(plan, None, 2**25)
+    for request, prompts, observe_all in zip(requests, plan.prompts, (True, False), strict=True):
+        assert {name: getattr(request, name) for name in options} == options
+        assert [names[index] for index in request.sources] == ["L0.H1", "L1.H0"]
+        assert [names[index] for index in request.targets] == ["L1.MLP"]
+        assert [method.name for method in request.ablations] == ["edges", "zero"]
+        assert (request.prompts is prompts, request.observe_all) == (True, observe_all)
+        assert (request.effects, request.memory_budget) == (("accuracy",), 2**25)
+    assert [[*request.sources] for request in requests_of(plan, None, sources=[2])] == [[2]] * 2
+    monkeypatch.setattr("cntbench.runs.plan.own_sources", lambda names: names)
+    assert {kind: {*names} for kind, names in plan.sources.items()} == {
+        "generator": {"random_tokens"},
+        "readout": {*requests[0].readouts},
+        "replacement": {"zero"},
+        "measure": {"relative_l2"},
+        "estimator": {"exact"},
+    }
 
 
 def refused(planned, *arguments, **options):

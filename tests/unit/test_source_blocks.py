@@ -162,4 +162,8 @@ def test_a_block_that_disappears_is_a_failure(plan, tmp_path):
         some = CheckpointMeasurer(plan, folder)
         subject = plan.trajectory.checkpoints[0]
         assert some.blocks(subject) == [SourceBlock(subject, n, BLOCKS) for n in (1, 2, 3)]
-        assert some.join(subject).reason == "a block disappeared during the run"
+        for block in [None, *some.blocks(subject)[1:]]:
+            if block is not None:
+                assert some.attempt(block, subject.origin.fetch()) is None
+            assert some.join(subject).reason == "a block disappeared during the run"
+        assert folder.read_checkpoint_file(plan, subject) is None
