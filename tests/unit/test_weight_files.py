@@ -41,6 +41,14 @@ def test_the_size_of_weights_is_that_of_the_files_that_are_read():
     assert weight_files.listed_bytes({"config.json": 2}) is None
 
 
+@pytest.mark.parametrize("count", [2, 3, 12])
+def test_each_part_that_the_names_of_others_imply_is_missed(count):
+    names = [f"model-{part:05d}-of-{count:05d}.safetensors" for part in range(1, count + 1)]
+    assert not weight_files.missing_part(names)
+    for name in names:
+        assert weight_files.missing_part([other for other in names if other != name]) == name
+
+
 def test_safetensors_are_preferred(folder):
     tensors = load_file(folder / "model.safetensors")
     torch.save({name: tensor + 1 for name, tensor in tensors.items()}, folder / "pytorch_model.bin")
