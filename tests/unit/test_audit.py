@@ -233,6 +233,23 @@ def test_a_random_walk_and_a_straight_line_break_no_lineage(seed):
     assert lineage_breaks(schedule, line) == {}
 
 
+@pytest.mark.parametrize(("share", "broken"), [(0.99, False), (1.01, True)])
+def test_a_lineage_breaks_where_it_is_stated(share, broken):
+    """A checkpoint far from both neighbours, and a jump, which grows with the gap in steps."""
+
+    def breaks(steps, places):
+        samples = [WeightSample(values={"w": np.float32([1e4, *place])}) for place in places]
+        return [*lineage_breaks(steps, samples)]
+
+    height = np.sqrt((1.5 * share) ** 2 - 0.25)
+    assert breaks(range(3), [(-0.5, 0), (0, height), (0.5, 0)]) == [1] * broken
+    for gap in (1, 3):
+        jump = 2 + 4 * share * gap
+        line = [(place, 0) for place in (0, 1, 2, jump, jump + 1, jump + 2)]
+        steps = [0, 1, 2, 2 + gap, 3 + gap, 4 + gap]
+        assert breaks(steps, line) == [3] * broken
+
+
 def test_few_checkpoints_break_nothing():
     for count in range(3):
         assert lineage_breaks(range(count), path_of(count)) == {}
