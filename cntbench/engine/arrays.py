@@ -38,11 +38,15 @@ def measured_change(
     return measure(clean, ablated).transpose(1, 2).double()
 
 
+#: Values that wait on a device before they are copied back [bytes].
+MOST_WAITING = 2**28
+
+
 class Arrivals:
     """Values that stay on the device until all are computed, and then come back in one copy.
 
-    A copy waits for the device. On a CPU, where there is nothing to wait for, values arrive at
-    once.
+    A copy waits for the device. It comes earlier where the values take much memory. On a CPU, where
+    there is nothing to wait for, values arrive at once.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -53,8 +57,10 @@ class Arrivals:
         """Queue values to be copied back, and the function that then stores them."""
         if self.at_once:
             keep(to_array(values))
-        else:
-            self._waiting.append((values, keep))
+            return
+        self._waiting.append((values, keep))
+        if sum(waiting.nbytes for waiting, _ in self._waiting) > MOST_WAITING:
+            self.bring()
 
     def bring(self) -> None:
         """Copy all queued values back, with one copy for each type."""

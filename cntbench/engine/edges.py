@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from cntbench.ablations.ablation import distinct_replacements
-from cntbench.engine.arrays import Array, to_array
+from cntbench.engine.arrays import Array, Arrivals
 from cntbench.engine.attribution import Edges, Estimate, StreamChange
 from cntbench.engine.chunking import chunking, pieces
 from cntbench.engine.direct import change_readouts, change_targets
@@ -89,6 +90,7 @@ def estimate_edges(edges: Edges, effects: Array, effect: Array) -> None:
         edge.
     """
     file, request = find("estimator", edges.ablation.estimator), edges.request
+    arrivals = Arrivals(edges.changes.device)
     yielded = file.estimate(edges)
     for estimate in yielded if isinstance(yielded, Iterable) else [yielded]:
         if not isinstance(estimate, Estimate | StreamChange):
@@ -99,10 +101,9 @@ def estimate_edges(edges: Edges, effects: Array, effect: Array) -> None:
                 clean = edges.perturbations.streams[-1]
                 change_readouts(request, clean, estimate.sources, estimate.values, effect)
             continue
-        values = _checked(edges, estimate)
-        cells = np.ix_(estimate.sources, estimate.targets)
-        before = effects[cells]
-        effects[cells] = np.where(np.isnan(before), 0.0, before) + values
+        _check_shape(edges, estimate)
+        arrivals.add(estimate.values.double(), partial(_add, edges, estimate, effects))
+    arrivals.bring()
     if request.model.unembed.weight.is_meta:
         return
     for _, _, nodes in request.model.walk:
@@ -117,8 +118,7 @@ def estimate_edges(edges: Edges, effects: Array, effect: Array) -> None:
 EVERY_EDGE = "Every edge from an ablated component to one that reads it needs a finite number."
 
 
-def _checked(edges: Edges, estimate: Estimate) -> Array:
-    """Return the values of an estimate; raise if their shape is wrong or they are not finite."""
+def _check_shape(edges: Edges, estimate: Estimate) -> None:
     shape = len(estimate.sources), len(estimate.targets), len(edges.prompts)
     if tuple(estimate.values.shape) != shape:
         raise _wrong(
@@ -127,13 +127,18 @@ def _checked(edges: Edges, estimate: Estimate) -> Array:
             f"{shape[1]} targets on {shape[2]} prompts",
             f"Allowed: dims source, target, prompt, here {shape}.",
         )
-    values = to_array(estimate.values.double())
+
+
+def _add(edges: Edges, estimate: Estimate, effects: Array, values: Array) -> None:
+    """Add the values of an estimate to the effects; raise if they are not finite."""
     infinite = np.argwhere(~np.isfinite(values))
     if len(infinite) and not estimate.values.is_meta:
         source, target, _ = infinite[0]
         edge = _edge(edges, estimate.sources[source], estimate.targets[target])
         raise _wrong(edges, f"yields {values[tuple(infinite[0])]} for the edge {edge}", EVERY_EDGE)
-    return values
+    cells = np.ix_(estimate.sources, estimate.targets)
+    before = effects[cells]
+    effects[cells] = np.where(np.isnan(before), 0.0, before) + values
 
 
 def _edge(edges: Edges, source: int, target: int) -> str:

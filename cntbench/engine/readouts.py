@@ -292,10 +292,12 @@ def _against_others(
     start = 0
     for weight, bias in _tiles(unembed, rows):
         logits = unembed.capped(affine(rows, weight, bias))
-        column = targets - start
-        row = ((column >= 0) & (column < len(bias))).nonzero().squeeze(1)
-        of_target[row] = logits[row, column[row]]
-        logits[row, column[row]] = float("-inf")
+        column = (targets - start)[:, None]
+        within = (column >= 0) & (column < len(bias))
+        column = column.clamp(0, len(bias) - 1)
+        logit = logits.gather(1, column)
+        of_target = logit.where(within, of_target[:, None])[:, 0]
+        logits.scatter_(1, column, logit.masked_fill(within, float("-inf")))
         if accuracy or not safe:
             best = best.maximum(logits.amax(dim=1))
         if not safe:

@@ -1,8 +1,7 @@
 """The device that the engine computes on, and the torch settings that make its results repeatable.
 
-On a GPU, the weights and prompts of one checkpoint are moved there, and results come back prompt by
-prompt. This has never run on a GPU: the tests use torch's fake tensors to check that the engine
-creates every tensor on the model's device.
+On a GPU, the weights and prompts of one checkpoint are moved there, and results come back together.
+This has never run on a GPU: the tests simulate one, whose tensors the CPU cannot read.
 """
 
 from __future__ import annotations
@@ -121,9 +120,11 @@ def prepare(device: Device, precision: Precision = "float32") -> None:
 def default_settings() -> Iterator[None]:
     """Let torch compute as in a new process, and restore the caller's settings afterwards.
 
-    They are the default device, autocast, inference mode, and a lower precision of products.
+    They are the default device, autocast, inference mode, a lower precision of products, and what
+    `prepare` sets for a GPU.
     """
     with ExitStack() as stack:
+        stack.enter_context(_restored())
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         stack.enter_context(_full_precision())
@@ -133,6 +134,23 @@ def default_settings() -> Iterator[None]:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         yield
+
+
+@contextmanager
+def _restored() -> Iterator[None]:
+    """Restore the settings of a GPU that `prepare` changes, except precision."""
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark, attention = cudnn.benchmark, torch.backends.cuda.cudnn_sdp_enabled()
+    reduced = products.allow_bf16_reduced_precision_reduction
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        cudnn.benchmark = benchmark
+        products.allow_bf16_reduced_precision_reduction = reduced
+        torch.backends.cuda.enable_cudnn_sdp(attention)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 import numpy as np
 import xarray as xr
 
-from cntbench.errors import CntbenchError, shown
+from cntbench.errors import CntbenchError, nearest, shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,7 +63,13 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        bound = signature.bind(*args, **kwargs)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError:
+            return function(*args, **kwargs)  # whose own error names the function
+        for name in bound.arguments.get("changes", {}).keys() - names:
+            what = f"unknown argument {name!r}"
+            raise CntbenchError(what, where=where, hint=nearest(name, names - {"changes"}))
         for name, value in bound.arguments.items():
             if types[name] <= _WORDS.keys():
                 bound.arguments[name] = _checked(name, plain(value), types[name], where)

@@ -312,7 +312,7 @@ def test_progress_is_shown_if_it_is_asked_for(tmp_path, checkpoints, capsys):
         (lambda: cntbench.run(executor="serial", scheduler="tcp://x"), "cntbench.run: a scheduler"),
         (lambda: cntbench.compare(ablations="zeroo"), "cntbench.compare: ablations: unknown"),
         (lambda: cntbench.compare(ablation="zero"), "Did you mean 'ablations'"),
-        (lambda: cntbench.compare(layers="0"), "cntbench.compare: unknown key 'layers'"),
+        (lambda: cntbench.compare(layers="0"), "cntbench.compare: unknown argument 'layers'"),
         (lambda: cntbench.compare("a.nc", tasks="bigram"), "tasks= would have no effect"),
         (lambda: cntbench.claims("a.nc", "three_phase"), "Did you mean 'three_phases'?"),
         (lambda: cntbench.claims("a.nc", draws=5), "cntbench.claims: draws = 5 is not allowed"),

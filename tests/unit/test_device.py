@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.ablations import shipped
-from support.models import ARCHITECTURES, decoder, random_model, random_prompts
+from support.models import random_model
 from support.runs import write_study
 from support.trajectories import run_cli, write_trajectory
 
 import cntbench
-from cntbench.engine.influence import influence
-from cntbench.engine.positions import Positions
-from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
 from cntbench.models.device import attention_kernels, description, prepare, resolve
-from cntbench.models.precision import converted, moved
 from cntbench.results.storage import open_results
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -144,47 +139,3 @@ def test_attention_is_fused_where_that_repeats_itself(on_gpu, batch, gradients, 
         assert torch.backends.cuda.flash_sdp_enabled() is fused
         assert torch.backends.cuda.mem_efficient_sdp_enabled() is fused
     assert torch.backends.cuda.flash_sdp_enabled()
-
-
-#: What does not depend on numbers, so that it can be followed with tensors that have none.
-FOLLOWED = [
-    "zero",
-    "zero_cosine",
-    "mean",
-    "resample_other_4",
-    "noise",
-    "mean_direct",
-    "resample_readout",
-    "resample_eap",
-    "resample_eap_ig",
-]
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize(("observe_all", "dtype"), [(False, torch.float32), (True, torch.bfloat16)])
-def test_every_tensor_is_made_where_the_model_is(architecture, observe_all, dtype, monkeypatch):
-    """On torch's device of no numbers: what is computed with tensors elsewhere is an error."""
-    model = moved(converted(decoder(random_model(architecture)), dtype), "meta")
-    methods = [shipped()[name].method for name in FOLLOWED]
-    # Where numbers are looked at, and where they come back, there are none.
-    monkeypatch.setattr(torch.Tensor, "__bool__", lambda tensor: True)
-    monkeypatch.setattr(torch.Tensor, "cpu", lambda t: torch.zeros(t.shape, dtype=t.dtype))
-    found = influence(
-        Request(
-            model,
-            random_prompts(count=6),
-            methods,
-            observe_all=observe_all,
-            readouts=("logit_difference",),
-        )
-    )
-    assert found.influence.shape[0] == len(methods)
-
-
-def test_a_tensor_made_elsewhere_is_found(monkeypatch):
-    monkeypatch.setattr(torch.Tensor, "__bool__", lambda tensor: True)
-    monkeypatch.setattr(torch.Tensor, "cpu", lambda t: torch.zeros(t.shape, dtype=t.dtype))
-    model = moved(decoder(random_model("gpt2")), "meta")
-    monkeypatch.setattr(Positions, "scored", lambda *_: Positions(torch.arange(3)[None]))
-    with pytest.raises(RuntimeError, match="device"):
-        influence(Request(model, random_prompts(), [shipped()["zero"].method]))

@@ -176,3 +176,13 @@ def test_says_its_range(name):
     assert low <= 0 <= high, "no change is 0"
     assert low < high
     assert list(inspect.signature(module.measure).parameters) == ["clean", "ablated"]
+
+
+@pytest.mark.parametrize("name", sorted(measures()))
+def test_what_is_not_a_number_is_not_measured_as_one(name):
+    """Nor beside an output of zeros, which has a value of its own."""
+    clean, ablated = vectors(1, 1, 2, 3), vectors(1, 1, 1, 2, 3, seed=1)
+    clean[..., 0, :], clean[..., 1, 0] = 0.0, math.nan
+    measured = measures()[name].measure(clean, ablated)
+    assert not measured[..., 0].isnan()
+    assert measured[..., 1].isnan()

@@ -18,7 +18,5 @@ def measure(clean: Tensor, ablated: Tensor) -> Tensor:
     """Return the mean relative change, dims ``run, prompt, component``."""
     change = (ablated - clean).norm(dim=-1)
     length = clean.norm(dim=-1)
-    ratio = change / length
-    if not length.all():
-        ratio = ratio.where(length > 0, (change > 0).to(ratio.dtype))
-    return ratio.mean(dim=-2)
+    relative = (change / length).where(length != 0, (change > 0).to(change.dtype))
+    return relative.mean(dim=-2)
