@@ -16,7 +16,7 @@ from cntbench.results import selection
 if TYPE_CHECKING:
     import networkx as nx
 
-    from cntbench.reporting.page.embedded import InteractiveFilm
+    from cntbench.reporting.page.write import InteractiveFilm
 
 
 class Cnt:
@@ -246,7 +246,7 @@ class Cnt:
         StorageError
             If the data is not a film or a selection from one.
         """
-        from cntbench.reporting.page.embedded import InteractiveFilm
+        from cntbench.reporting.page.write import InteractiveFilm
         from cntbench.results.checking import as_result
 
         return InteractiveFilm(as_result(self._data.compute(), where="the dataset"), height)

@@ -27,7 +27,8 @@ from cntbench.models.in_memory import read_model
 from cntbench.models.precision import TYPES
 from cntbench.plugins.folders import with_specs
 from cntbench.prompts.tables import is_table
-from cntbench.reporting.terminal import Terminal, progress_bar
+from cntbench.reporting.progress import progress_bar
+from cntbench.reporting.terminal import Terminal
 from cntbench.results.checking import as_result
 from cntbench.results.storage import open_results
 from cntbench.runs.arguments import checked_arguments, plain

@@ -23,7 +23,8 @@ from cntbench.models.in_memory import at_step, read_model
 from cntbench.models.precision import TYPES, moved
 from cntbench.plugins.folders import with_specs
 from cntbench.reporting.failures import failures
-from cntbench.reporting.terminal import Terminal, progress_bar
+from cntbench.reporting.progress import progress_bar
+from cntbench.reporting.terminal import Terminal
 from cntbench.results.film import film
 from cntbench.runs.arguments import checked_arguments, plain
 from cntbench.runs.catalogue import StudyEntry, load_catalogue

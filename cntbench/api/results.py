@@ -19,8 +19,9 @@ from cntbench.plugins.folders import with_specs
 from cntbench.reporting.claims import claims_of
 from cntbench.reporting.page.films import write_films_page
 from cntbench.reporting.page.write import PAGE, write_page
+from cntbench.reporting.progress import progress_bar
 from cntbench.reporting.summary import summary
-from cntbench.reporting.terminal import Terminal, progress_bar
+from cntbench.reporting.terminal import Terminal
 from cntbench.results import storage
 from cntbench.results.checking import as_result
 from cntbench.results.joining import join_films

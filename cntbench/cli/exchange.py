@@ -119,7 +119,7 @@ def import_(
     """Make a result from graphs of EAP or EAP-IG: metrics, nulls, roles, claims."""
     from cntbench.exchange.eap_import import Labels, described, import_graphs, read_graphs
     from cntbench.files.output import check_output
-    from cntbench.reporting.terminal import progress_bar
+    from cntbench.reporting.progress import progress_bar
     from cntbench.results.storage import RESULT, write_results
     from cntbench.runs.catalogue import load_catalogue
 
@@ -155,7 +155,7 @@ def seal(
 ) -> None:
     """Give a film or a selection that xarray has written its checksum and its derived groups."""
     from cntbench.analysis.sealing import seal as seal_file
-    from cntbench.reporting.terminal import progress_bar
+    from cntbench.reporting.progress import progress_bar
 
     with progress_bar(err) as progress, in_file(results):
         seal_file(results, draws=draws, jobs=jobs or cores(), progress=progress)

@@ -66,7 +66,7 @@ def figures(
     force: Force = False,
 ) -> None:
     """Draw a result: film, heatmap, readouts, metrics, recurrence, roles, claims, methods."""
-    from cntbench.comparison.storage import open_comparison
+    from cntbench.comparison.files import open_comparison
     from cntbench.figures import save
     from cntbench.figures._results import Chosen, MissingGroupError
     from cntbench.figures._style import FORMATS, KINDS

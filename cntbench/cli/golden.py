@@ -58,7 +58,7 @@ def check(
     if results is None:
         begin_workers(jobs, *MEASURING)
     from cntbench.reporting.failures import failures
-    from cntbench.reporting.terminal import progress_bar
+    from cntbench.reporting.progress import progress_bar
     from cntbench.results.difference import report
     from cntbench.results.storage import open_results
     from cntbench.runs.catalogue import load_catalogue

@@ -84,7 +84,7 @@ def score(
     """Score graphs of other tools on a circuit whose edges are known."""
     from cntbench.exchange.scores import SCORES, score_files
     from cntbench.files.output import check_output
-    from cntbench.reporting.scores import score_table
+    from cntbench.reporting.circuits import score_table
     from cntbench.runs.catalogue import load_catalogue
 
     if output is not None:

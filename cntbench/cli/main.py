@@ -20,13 +20,11 @@ import typer
 from rich.markup import escape
 
 from cntbench import __version__
-from cntbench.cli.calibrate import calibrate
 from cntbench.cli.circuit import circuit
 from cntbench.cli.exchange import export, import_, seal
 from cntbench.cli.figures import figures
 from cntbench.cli.golden import golden
 from cntbench.cli.known import planted, score
-from cntbench.cli.leaderboard import leaderboard
 from cntbench.cli.options import (
     MEASURING,
     CheckpointNames,
@@ -46,7 +44,7 @@ from cntbench.cli.options import (
     tasks_in,
     write_output,
 )
-from cntbench.cli.report import claims, report, show
+from cntbench.cli.report import calibrate, claims, leaderboard, report, show
 from cntbench.cli.study import merge, plan, run
 from cntbench.cli.usage import App, CommandInterrupted, Commands, with_options
 from cntbench.errors import (
@@ -153,7 +151,7 @@ def audit(
     from cntbench.models.trajectory import open_trajectory
     from cntbench.plugins import room
     from cntbench.reporting.audit import audit_table
-    from cntbench.reporting.terminal import progress_bar
+    from cntbench.reporting.progress import progress_bar
     from cntbench.results.integrity import Audited, audit_results
     from cntbench.results.selection import indices_of, labels_of
     from cntbench.results.storage import open_results
@@ -252,10 +250,10 @@ def compare(
         begin_workers(jobs, *MEASURING, "cntbench.comparison.command")
     from cntbench.comparison.command import Measurement
     from cntbench.comparison.command import compare as compare_methods
-    from cntbench.comparison.storage import COMPARISON
+    from cntbench.comparison.files import COMPARISON
     from cntbench.files.output import check_output, user_path
     from cntbench.reporting.comparison import comparison_tables
-    from cntbench.reporting.terminal import progress_bar
+    from cntbench.reporting.progress import progress_bar
 
     if output is not None:
         where = (trajectory or "").partition(":")[2]

@@ -51,25 +51,6 @@ Force = Annotated[
     ),
 ]
 Study = Annotated[str, typer.Argument(help="Name of a study; see cntbench list studies.")]
-TrajectoryName = Annotated[
-    str | None,
-    typer.Option(
-        help="Another trajectory: nano, nano:seed=3, dir:PATH, planted:CIRCUIT, "
-        "hub:ORG/NAME@REVISIONS.",
-        metavar="SOURCE",
-    ),
-]
-Tasks = Annotated[
-    str | None,
-    typer.Option(
-        help="Other tasks, separated by commas: names, and files of your own prompts (.jsonl, "
-        ".csv, .parquet), whose names may have commas.",
-        metavar="NAMES",
-    ),
-]
-Ablations = Annotated[
-    str | None, typer.Option(help="Other ablations, separated by commas.", metavar="NAMES")
-]
 PromptCount = Annotated[int | None, typer.Option(help="Number of prompts of each task.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of prompts and random draws.")]
 RunFolderPath = Annotated[
@@ -115,15 +96,6 @@ Memory = Annotated[
         "free there).",
     ),
 ]
-Dtype = Annotated[
-    str | None,
-    typer.Option(
-        "--dtype",
-        "--precision",
-        metavar="TYPE",
-        help="Floating-point type of the model: float32, bfloat16, float64, or on a GPU tf32.",
-    ),
-]
 DeviceName = Annotated[
     DeviceChoice,
     typer.Option("--device", help="Compute on the CPU, on a GPU, or on a GPU if there is one."),
@@ -143,24 +115,6 @@ KeepDownloads = Annotated[
         help="Number of downloaded checkpoints kept on disk besides those being measured.",
     ),
 ]
-KeepNames = Annotated[
-    str | None,
-    typer.Option(
-        "--keep",
-        metavar="NAMES",
-        help="Keep results for each of the prompts, the positions, or both (prompts,positions), "
-        "besides their means.",
-    ),
-]
-Blocks = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        metavar="N",
-        help="Divide each checkpoint of a large model into N blocks of sources, which are separate "
-        "units of work (default: 1).",
-    ),
-]
 CheckpointNames = Annotated[
     str | None,
     typer.Option(
@@ -170,29 +124,6 @@ CheckpointNames = Annotated[
         "(default: all).",
     ),
 ]
-Layers = Annotated[
-    str | None,
-    typer.Option(
-        metavar="CHOICE",
-        help="Ablate and watch components of these layers only: 0:5, both ends included; 0,3 "
-        "(default: all).",
-    ),
-]
-Components = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAMES",
-        help="Ablate these components only: L2.H3, L2, heads, MLPs, experts, L*.H0, separated by "
-        "commas (default: all).",
-    ),
-]
-Targets = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAMES",
-        help="Watch these components only, named as for --components (default: all).",
-    ),
-]
 Experts = Annotated[
     bool | None,
     typer.Option(
@@ -200,33 +131,6 @@ Experts = Annotated[
         help="Whether each expert of a mixture of experts is a component, L2.E3, in place of the "
         "layer of experts, L2.MLP (default: not).",
         show_default=False,
-    ),
-]
-UntrainedCount = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        metavar="N",
-        help="Number of untrained models to measure as well (default: 20, enough for a p-value of "
-        "0.05, and fewer of large models).",
-    ),
-]
-UntilError = Annotated[
-    float | None,
-    typer.Option(
-        "--until-se",
-        min=0.0,
-        metavar="ERROR",
-        help="Measure no further prompts of a task once the standard errors of its strongest edges "
-        "are below this (default: measure all prompts).",
-    ),
-]
-Seeds = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SEEDS",
-        help="Measure the trajectory of each of these seeds, in a folder of its own, and pool the "
-        "claims: 0..9, both ends included; 0,3,5.",
     ),
 ]
 ExecutorName = Annotated[
@@ -249,24 +153,87 @@ Shard = Annotated[
     ),
 ]
 
+
+def _option(kind: type, *names: str, **about: Any) -> Any:
+    return Annotated[kind | None, typer.Option(*names, **about)]
+
+
 #: Options for the keys of a study.
 STUDY_OPTIONS: dict[str, Any] = {
-    "trajectory": TrajectoryName,
-    "tasks": Tasks,
-    "ablations": Ablations,
+    "trajectory": _option(
+        str,
+        help="Another trajectory: nano, nano:seed=3, dir:PATH, planted:CIRCUIT, "
+        "hub:ORG/NAME@REVISIONS.",
+        metavar="SOURCE",
+    ),
+    "tasks": _option(
+        str,
+        help="Other tasks, separated by commas: names, and files of your own prompts (.jsonl, "
+        ".csv, .parquet), whose names may have commas.",
+        metavar="NAMES",
+    ),
+    "ablations": _option(str, help="Other ablations, separated by commas.", metavar="NAMES"),
     "prompts": PromptCount,
     "seed": Seed,
-    "dtype": Dtype,
-    "blocks": Blocks,
-    "untrained": UntrainedCount,
+    "dtype": _option(
+        str,
+        "--dtype",
+        "--precision",
+        metavar="TYPE",
+        help="Floating-point type of the model: float32, bfloat16, float64, or on a GPU tf32.",
+    ),
+    "blocks": _option(
+        int,
+        min=1,
+        metavar="N",
+        help="Divide each checkpoint of a large model into N blocks of sources, which are "
+        "separate units of work (default: 1).",
+    ),
+    "untrained": _option(
+        int,
+        min=0,
+        metavar="N",
+        help="Number of untrained models to measure as well (default: 20, enough for a p-value "
+        "of 0.05, and fewer of large models).",
+    ),
     "checkpoints": CheckpointNames,
-    "layers": Layers,
-    "components": Components,
-    "targets": Targets,
+    "layers": _option(
+        str,
+        metavar="CHOICE",
+        help="Ablate and watch components of these layers only: 0:5, both ends included; 0,3 "
+        "(default: all).",
+    ),
+    "components": _option(
+        str,
+        metavar="NAMES",
+        help="Ablate these components only: L2.H3, L2, heads, MLPs, experts, L*.H0, separated "
+        "by commas (default: all).",
+    ),
+    "targets": _option(
+        str,
+        metavar="NAMES",
+        help="Watch these components only, named as for --components (default: all).",
+    ),
     "experts": Experts,
-    "keep": KeepNames,
-    "until_se": UntilError,
-    "seeds": Seeds,
+    "keep": _option(
+        str,
+        metavar="NAMES",
+        help="Keep results for each of the prompts, the positions, or both "
+        "(prompts,positions), besides their means.",
+    ),
+    "until_se": _option(
+        float,
+        min=0.0,
+        metavar="ERROR",
+        help="Measure no further prompts of a task once the standard errors of its strongest "
+        "edges are below this (default: measure all prompts).",
+    ),
+    "seeds": _option(
+        str,
+        metavar="SEEDS",
+        help="Measure the trajectory of each of these seeds, in a folder of its own, and pool "
+        "the claims: 0..9, both ends included; 0,3,5.",
+    ),
 }
 
 

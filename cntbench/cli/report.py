@@ -1,4 +1,4 @@
-"""The commands that show results: ``show``, ``report`` and ``claims``."""
+"""The commands that show and judge results: ``show``, ``report``, ``claims`` and others."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Group
 
 from cntbench.cli.options import Force, Jobs, ResultsPath, Specs, begin_workers, err, names_in, out
-from cntbench.errors import CntbenchError, in_file
+from cntbench.errors import CntbenchError, in_file, unknown
 from cntbench.runs.resources import cores
 
 
@@ -71,7 +72,7 @@ def report(
     force: Force = False,
 ) -> None:
     """Write a result as one HTML page that works offline: the film, figures, verdicts."""
-    from cntbench.comparison.storage import open_comparison
+    from cntbench.comparison.files import open_comparison
     from cntbench.files.output import check_output
     from cntbench.reporting.page.films import write_films_page
     from cntbench.reporting.page.write import PAGE, write_page
@@ -129,7 +130,7 @@ def claims(
     from cntbench.comparison.pooled import POOLED, pooled_claims
     from cntbench.files.output import check_output
     from cntbench.reporting.claims import claims_report
-    from cntbench.reporting.terminal import progress_bar
+    from cntbench.reporting.progress import progress_bar
     from cntbench.results.storage import RESULT, distinct_files, write_dataset
     from cntbench.runs.catalogue import load_catalogue
 
@@ -151,3 +152,92 @@ def claims(
         pooled = pooled_claims(trees, chosen)
         assert pooled is not None, "all results were tested for the same claims"
         write_dataset(pooled, output, POOLED, force=force)
+
+
+def calibrate(
+    claims: Annotated[
+        list[str] | None,
+        typer.Argument(help="Claims (default: all), also your own.", metavar="CLAIM..."),
+    ] = None,
+    films: Annotated[int, typer.Option(min=1, help="Simulated films of each setting.")] = 20,
+    draws: Annotated[int, typer.Option(min=19, help="Number of draws from each null model.")] = 99,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Keep the rates as netCDF."),
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the power as .svg, .pdf or .png.")
+    ] = None,
+    force: Force = False,
+    jobs: Jobs = None,
+    specs: Specs = None,
+) -> None:
+    """Test claims on simulated films: false positives, and power over effects, lengths, edges."""
+    begin_workers(jobs, "cntbench.analysis.calibration.rates")
+    from cntbench.analysis.calibration.kinds import KNOWN
+    from cntbench.analysis.calibration.rates import CALIBRATION, settings
+    from cntbench.analysis.calibration.rates import calibrate as calibrated
+    from cntbench.figures import save
+    from cntbench.figures._calibration import power_curves
+    from cntbench.figures._style import KINDS
+    from cntbench.files.output import check_output, check_regular
+    from cntbench.reporting.calibration import calibration_tables
+    from cntbench.reporting.progress import progress_bar
+    from cntbench.results.storage import write_dataset
+    from cntbench.runs.catalogue import load_catalogue
+
+    chosen = load_catalogue(specs or ()).some_claims(tuple(claims) if claims else None)
+    if output is not None:
+        check_output(output, CALIBRATION, force=force)
+    if figure is not None:
+        check_regular(figure)
+        ending = figure.suffix.removeprefix(".")
+        if ending not in KINDS:
+            raise unknown("format", ending, KINDS, where=str(figure))
+        check_output(figure, KINDS[ending], force=force)
+        if not any(claim.name in KNOWN for claim in chosen):
+            raise CntbenchError(
+                "there is no power to draw: no simulated films are known to satisfy these claims",
+                where="--figure",
+                hint="cntbench/analysis/calibration/kinds.py lists films for the shipped claims.",
+            )
+    with progress_bar(err) as progress:
+        rates = calibrated(
+            settings(chosen), films=films, draws=draws, jobs=jobs or cores(), progress=progress
+        )
+    out.print(calibration_tables(rates))
+    if output is not None:
+        write_dataset(rates, output, CALIBRATION, force=force)
+        out.print(f"The rates are in {output}.", markup=False)
+    if figure is not None:
+        save(power_curves(rates), figure, force=force)
+        out.print(f"The power is drawn in {figure}.", markup=False)
+
+
+def leaderboard(
+    files: Annotated[
+        list[Path], typer.Argument(help="What cntbench compare -o has written.", metavar="FILE...")
+    ],
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write a page (.html) or a Markdown table (.md); may be given twice.",
+        ),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Rank the methods of several comparisons, of one author or of many, for each purpose."""
+    from cntbench.comparison.leaderboard import leaderboard as rank
+    from cntbench.reporting.comparison import verdict_tables
+    from cntbench.reporting.leaderboard import check_leaderboard, write_leaderboard
+
+    for path in output or ():
+        check_leaderboard(path, inputs=files, force=force)
+    dataset = rank(files)
+    out.print(Group(*verdict_tables(dataset)))
+    for path in output or ():
+        write_leaderboard(dataset, path)
+        out.print(f"The leaderboard is in {path}.", markup=False)

@@ -71,7 +71,7 @@ def run(
     from cntbench.estimate.utilisation import utilisation
     from cntbench.models.device import check_precision
     from cntbench.reporting.estimate import utilisation_line
-    from cntbench.reporting.terminal import progress_bar
+    from cntbench.reporting.progress import progress_bar
     from cntbench.runs.catalogue import load_catalogue
     from cntbench.runs.folder import RunFolder
     from cntbench.runs.plan import make_plan
@@ -143,7 +143,7 @@ def _run_seeds(
     from cntbench.comparison.pooled import POOLED, pooled_claims
     from cntbench.reporting.claims import claims_report
     from cntbench.reporting.page.films import write_films_page
-    from cntbench.reporting.terminal import progress_bar
+    from cntbench.reporting.progress import progress_bar
     from cntbench.results.storage import write_dataset
     from cntbench.runs.seeds import run_seeds
 
@@ -191,7 +191,7 @@ def merge(
 ) -> None:
     """Combine the shards of a run, as measured by run --shard."""
     begin_workers(jobs, "cntbench.runs.merge")
-    from cntbench.reporting.terminal import progress_bar
+    from cntbench.reporting.progress import progress_bar
     from cntbench.runs.catalogue import load_catalogue
     from cntbench.runs.merge import merge as merge_folders
 
@@ -270,7 +270,7 @@ def plan(
     """Estimate what a run would measure and how long it may take, without running it."""
     from cntbench.estimate.estimate import estimate
     from cntbench.reporting.estimate import estimate_table, seeds_line, steps_line
-    from cntbench.reporting.terminal import progress_bar
+    from cntbench.reporting.progress import progress_bar
     from cntbench.runs.catalogue import load_catalogue
     from cntbench.runs.folder import RunFolder
     from cntbench.runs.plan import make_plan

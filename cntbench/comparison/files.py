@@ -1,4 +1,4 @@
-"""Compare result files: the ablations of one file, or the same ablations in several files."""
+"""Compare result files, the ablations of one or the same ablations in several; read comparisons."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ import numpy as np
 import xarray as xr
 
 from cntbench.comparison.agreement import film_agreement
-from cntbench.errors import CntbenchError
+from cntbench.comparison.table import TITLE
+from cntbench.errors import CntbenchError, StorageError
+from cntbench.files.output import FileKind, file_status, has_attribute
 from cntbench.results.difference import label_differences
 from cntbench.results.film import usable
-from cntbench.results.storage import distinct_files, open_results
+from cntbench.results.group_schema import GROUPS, validate_contents
+from cntbench.results.storage import distinct_files, open_results, read_netcdf
 
 #: Title of a comparison of files.
 FILES_TITLE = "Result files compared"
+#: The file that ``cntbench compare -o`` writes.
+COMPARISON = FileKind(
+    "a comparison of ablation methods", has_attribute("title", TITLE, FILES_TITLE)
+)
+_MAKE = "Make one: cntbench compare -o FILE."
 
 
 def compare_files(paths: Sequence[Path]) -> xr.Dataset:
@@ -123,3 +131,21 @@ def _common(labels: Sequence[np.ndarray], dim: str, paths: Sequence[Path]) -> li
         )
         raise CntbenchError(f"the files have no {dim} in common", hint=listed)
     return shared
+
+
+def open_comparison(path: Path) -> xr.Dataset:
+    """Read a comparison into memory.
+
+    Raises
+    ------
+    StorageError
+        If the file is missing, damaged, or not a comparison.
+    """
+    where = str(path)
+    if file_status(path) is None:
+        raise StorageError("no such file", where=where, hint=_MAKE)
+    dataset = read_netcdf(path, hint=_MAKE)[0]["/"]
+    if dataset.attrs.get("title") != TITLE or "ablation" not in dataset.coords:
+        raise StorageError("is not a comparison of ablation methods", where=where, hint=_MAKE)
+    validate_contents(GROUPS["comparison"], dataset, where=where)
+    return dataset

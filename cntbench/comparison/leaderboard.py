@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from cntbench.comparison.storage import open_comparison
+from cntbench.comparison.files import open_comparison
 from cntbench.comparison.verdict import verdict
 from cntbench.errors import CntbenchError, listed
 from cntbench.files.attributes import described

@@ -17,7 +17,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -102,10 +102,6 @@ class Edge:
     score: float
     in_graph: bool
 
-    def counted(self, circuit: bool) -> float:
-        """Return the score; 0 with ``circuit`` if the edge is not in the circuit."""
-        return self.score if self.in_graph or not circuit else 0.0
-
 
 @dataclass(frozen=True)
 class EapGraph:
@@ -137,31 +133,36 @@ class EapGraph:
         """The model's shape in words."""
         return shape_words(self.components)
 
-    def edge_effect(self, *, circuit: bool) -> NDArray[np.float64]:
+    def only_circuit(self) -> EapGraph:
+        """Return the graph with scores of 0 outside of the circuit."""
+        edges = {n: e if e.in_graph else replace(e, score=0.0) for n, e in self.edges.items()}
+        return replace(self, edges=edges)
+
+    def edge_effect(self) -> NDArray[np.float64]:
         """Return the sum of the scores of q, k and v, dims ``source, target``.
 
         NaN where the architecture has no edge; 0 where the file does not name an edge of the
-        architecture, as in EAP-IG's reader. With ``circuit``, edges outside the circuit count as
-        0.
+        architecture, as in EAP-IG's reader.
         """
         effect = np.where(feasible(self.components), 0.0, np.nan)
         for edge in self.edges.values():
             if edge.source is not None and edge.target is not None:
-                effect[edge.source, edge.target] += edge.counted(circuit)
+                effect[edge.source, edge.target] += edge.score
         return effect
 
-    def logit_effect(self, *, circuit: bool) -> NDArray[np.float64]:
-        """Return the scores of edges into the logits, dims ``source``; as `edge_effect`."""
+    def logit_effect(self) -> NDArray[np.float64]:
+        """Return the scores of edges into the logits, dims ``source``."""
         effect = np.zeros(len(self.components))
         for edge in self.edges.values():
             if edge.source is not None and edge.target is None:
-                effect[edge.source] += edge.counted(circuit)
+                effect[edge.source] += edge.score
         return effect
 
-    def flat(self, *, circuit: bool) -> float | None:
-        """Return the score of all edges between components if it is the same, else None."""
+    @property
+    def flat(self) -> float | None:
+        """The score of all edges between components if it is the same, else None."""
         scores = {
-            edge.counted(circuit)
+            edge.score
             for edge in self.edges.values()
             if edge.source is not None and edge.target is not None
         }

@@ -147,7 +147,7 @@ def monotonies(graphs: Mapping[int, EapGraph], *, circuit: bool) -> list[str]:
     lines = [
         f"{graph.path}: every edge between components has the score {score:g}{outside}"
         for graph in graphs.values()
-        if (score := graph.flat(circuit=circuit)) is not None
+        if (score := (graph.only_circuit() if circuit else graph).flat) is not None
     ]
     first, *others = graphs.values()
     if others and all(graph.edges == first.edges for graph in others):
@@ -196,12 +196,11 @@ def _place(name: str, *, only_file: bool) -> tuple[Path, int]:
 def _influence(graph: EapGraph, labels: Labels) -> Influence:
     """Return the numbers of one file, NaN where it has none."""
     n, k = len(graph.components), len(known_readouts())
+    graph = graph.only_circuit() if labels.circuit else graph
     sign = -1.0 if labels.negate else 1.0
-    effect = sign * graph.edge_effect(circuit=labels.circuit)[None]
+    effect = sign * graph.edge_effect()[None]
     readout_effect = np.full((1, k, n), np.nan)
-    readout_effect[0, known_readouts().index(labels.readout)] = sign * graph.logit_effect(
-        circuit=labels.circuit
-    )
+    readout_effect[0, known_readouts().index(labels.readout)] = sign * graph.logit_effect()
     unknown = np.full((1, n, n), np.nan)
     return Influence(
         influence=np.abs(effect),

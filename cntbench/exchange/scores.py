@@ -16,12 +16,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from cntbench.analysis.recovery import (
-    auroc,
-    average_precision,
-    random_average_precision,
-    tied,
-)
+from cntbench.analysis.recovery import auroc, average_precision, random_average_precision, tied
 from cntbench.components import feasible
 from cntbench.errors import CntbenchError, shown, warn
 from cntbench.exchange.eap_graph import EapGraph, ImportFileError, read_eap_graph, shape_words
@@ -100,14 +95,14 @@ def candidate(graph: EapGraph, circuit: Circuit, *, in_graph: bool = False) -> C
             hint=f"`cntbench planted save {circuit.name} FOLDER` writes the model to analyse. "
             "parallel_attn_mlp is true for GPT-NeoX, false for GPT-2 and Llama.",
         )
-    if (flat := graph.flat(circuit=in_graph)) is not None:
-        line = f"{graph.path}: every edge between components has the score {flat:g}"
-        warn(line)
+    graph = graph.only_circuit() if in_graph else graph
+    if graph.flat is not None:
+        warn(f"{graph.path}: every edge between components has the score {graph.flat:g}")
     members = np.zeros((len(nodes),) * 2, dtype=bool)
     for edge in graph.edges.values():
         if edge.source is not None and edge.target is not None:
             members[edge.source, edge.target] |= edge.in_graph
-    return Candidate(np.abs(graph.edge_effect(circuit=in_graph)), members)
+    return Candidate(np.abs(graph.edge_effect()), members)
 
 
 def candidate_array(scores: ArrayLike, circuit: Circuit, label: str) -> Candidate:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,70 +40,58 @@ _HEADER = re.compile(
     "(metric,)?task,ablation,checkpoint,step,|task,checkpoint,step,readout,|checkpoint,step,"
     "|task,ablation,claim,"
 )
-_CLAIM_TESTS = ("statistic", "null_model", "rules_out", "minimum")
+_OF_CELLS = (*CELL, "step")
+_STATUS = ("status", "status_reason")
+_OF_TESTS = (
+    *("statistic", "null_model", "rules_out", "minimum"),
+    *("value", "null", "lower", "upper", "p_value", "reason"),
+)
 
 
 def edges(tree: xr.DataTree) -> pd.DataFrame:
     """Return a row for each feasible edge of each task by ablation by checkpoint."""
     root = tree.to_dataset(inherit=False)
-    source, target = np.nonzero(Cnt(root).feasible.values)
-    shape = (*root["status"].shape, len(source))
-    columns = _cells(root, shape)
-    for side, index in (("source", source), ("target", target)):
-        columns[side] = _labels(root[side].values, np.broadcast_to(index, shape))
-    for name in ("influence", "influence_se", "edge_effect", "edge_effect_se"):
-        matrices = root[name].transpose(*CELL, "source", "target").values
-        columns[name] = matrices[..., source, target].ravel()
-    return pd.DataFrame(columns | _status(root, shape))
+    numbers = ["influence", "influence_se", "edge_effect", "edge_effect_se"]
+    ends = np.nonzero(Cnt(root).feasible.values)
+    source, target = (xr.Variable("edge", index) for index in ends)
+    film = root[[*numbers, *_STATUS]].isel(source=source, target=target)
+    columns = {name: film[name] for name in (*_OF_CELLS, "source", "target", *numbers, *_STATUS)}
+    frame = _frame(columns, film.sizes, (*CELL, "edge"))
+    for side in ("source", "target"):  # also the components without edges
+        frame[side] = frame[side].cat.set_categories([str(name) for name in root[side].values])
+    return frame
 
 
 def components(tree: xr.DataTree) -> pd.DataFrame:
     """Return a row for each component of each task by ablation by checkpoint."""
     root = tree.to_dataset(inherit=False)
-    shape = (*root["status"].shape, root.sizes["source"])
-    index = np.broadcast_to(np.arange(shape[-1]), shape)
-    columns = _cells(root, shape)
-    columns["component"] = _labels(root["source"].values, index)
-    known = ("layer", "kind", "head", "expert")
-    for name in (name for name in known if f"source_{name}" in root):
-        columns[name] = root[f"source_{name}"].values[index.ravel()]
-    for name in (name for name in HEAD_SCORES if name in root):
-        columns[name] = _full(root[name], root.sizes, (*CELL, "source"))
+    columns = {name: root[name] for name in _OF_CELLS} | {"component": root["source"]}
+    for name in ("layer", "kind", "head", "expert"):
+        if f"source_{name}" in root:
+            columns[name] = root[f"source_{name}"]
+    columns |= {name: root[name] for name in HEAD_SCORES if name in root}
     for readout in map(str, root["readout"].values):
-        for name in ("readout_effect", "readout_effect_se"):
-            column = f"{readout}_{name.removeprefix('readout_')}"
-            values = root[name].sel(readout=readout)
-            columns[column] = _full(values, root.sizes, (*CELL, "source"))
+        for name in ("effect", "effect_se"):
+            columns[f"{readout}_{name}"] = root[f"readout_{name}"].sel(readout=readout)
     if "roles" in tree.children:
         roles = tree.children["roles"].to_dataset(inherit=False)
         for role in ROLES:
             for name in OF_COMPONENTS:
-                column = f"{role}_{name}"
-                columns[column] = _full(roles[column], root.sizes, (*CELL, SIDE[role]))
+                columns[f"{role}_{name}"] = roles[f"{role}_{name}"].rename({SIDE[role]: "source"})
         for name in OF_GATEKEEPERS:
-            column = f"gatekeeper_{name}"
-            if name != "change" and column in roles:
-                columns[column] = _full(roles[column], root.sizes, (*CELL, "component"))
-    return pd.DataFrame(columns | _status(root, shape))
+            if name != "change" and f"gatekeeper_{name}" in roles:
+                values = roles[f"gatekeeper_{name}"].rename(component="source")
+                columns[f"gatekeeper_{name}"] = values
+    columns |= {name: root[name] for name in _STATUS}
+    return _frame(columns, root.sizes, (*CELL, "source"), plain=("kind",))
 
 
 def readouts(tree: xr.DataTree) -> pd.DataFrame:
     """Return a row for each readout of the clean model on each task at each checkpoint."""
     root = tree.to_dataset(inherit=False)
-    dims = ("task", "checkpoint", "readout")
-    shape = tuple(root.sizes[dim] for dim in dims)
-    index = dict(zip(dims, np.indices(shape), strict=True))
-    return pd.DataFrame(
-        {
-            "task": _labels(root["task"].values, index["task"]),
-            "checkpoint": _labels(root["checkpoint"].values, index["checkpoint"]),
-            "step": root["step"].values[index["checkpoint"].ravel()],
-            "readout": _labels(root["readout"].values, index["readout"]),
-            "unit": _labels(root["readout_unit"].values, index["readout"]),
-            "value": root["readout_value"].transpose(*dims).values.ravel(),
-            "se": root["readout_se"].transpose(*dims).values.ravel(),
-        }
-    )
+    columns = {name: root[name] for name in ("task", "checkpoint", "step", "readout")}
+    columns |= {name: root[f"readout_{name}"] for name in ("unit", "value", "se")}
+    return _frame(columns, root.sizes, ("task", "checkpoint", "readout"))
 
 
 def checkpoints(tree: xr.DataTree) -> pd.DataFrame:
@@ -121,21 +109,16 @@ def metrics(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
     parts: dict[str, list[pd.DataFrame]] = {}
     for name, values in group.data_vars.items():
         dims = tuple(str(dim) for dim in values.dims if dim not in CELL)
-        table, label_columns = _METRICS[dims]
-        values = values.transpose(*CELL, *dims)
-        indices = np.indices(values.shape)[len(CELL) :]
-        columns: dict[str, Any] = {
-            "metric": np.full(values.size, str(name)),
-            **_cells(root, values.shape),
-        }
-        for dim, column, index in zip(dims, label_columns, indices, strict=True):
-            labels = root[dim] if dim in root else group[dim]
-            columns[column] = labels.values[index.ravel()]
-        columns["value"] = values.values.ravel()
+        table, labels = _METRICS[dims]
+        columns = {"metric": xr.DataArray(str(name))} | {name: root[name] for name in _OF_CELLS}
+        for dim, column in zip(dims, labels, strict=True):
+            columns[column] = root[dim] if dim in root else group[dim]
+        columns["value"] = values
         for statistic in STATISTICS if name in nulls else ():
-            null_values = nulls[name].sel(statistic=statistic).transpose(*CELL, *dims)
-            columns[_STATISTICS.get(statistic, statistic)] = null_values.values.ravel()
-        parts.setdefault(table, []).append(pd.DataFrame(columns))
+            column = _STATISTICS.get(statistic, statistic)
+            columns[column] = nulls[name].sel(statistic=statistic)
+        frame = _frame(columns, values.sizes, (*CELL, *dims), plain=("metric", *labels))
+        parts.setdefault(table, []).append(frame)
     for table, frames in parts.items():
         yield table, pd.concat(frames, ignore_index=True)
 
@@ -143,31 +126,14 @@ def metrics(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
 def claims(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield the table of verdicts and the table of the tests behind them."""
     group = tree.children["claims"].to_dataset(inherit=True)
-    for table, dims, prefix, names in (
-        (
-            "claims",
-            ("task", "ablation", "claim"),
-            "",
-            ("verdict", "reason", "p_value", "corrected_p_value"),
-        ),
-        (
-            "claim_tests",
-            ("task", "ablation", "claim", "test"),
-            "test_",
-            (*_CLAIM_TESTS, "value", "null", "lower", "upper", "p_value", "reason"),
-        ),
-    ):
-        shape = tuple(group.sizes[dim] for dim in dims)
-        index = dict(zip(dims, np.indices(shape), strict=True))
-        columns = {
-            dim: _labels(group[dim].values, index[dim]) for dim in ("task", "ablation", "claim")
-        }
-        if "test" in dims:
-            columns["test"] = index["test"].ravel()
-        for name in names:
-            columns[name] = _full(group[f"{prefix}{name}"], group.sizes, dims)
-        frame = pd.DataFrame(columns)
-        yield table, frame[frame["statistic"] != ""] if "test" in dims else frame
+    dims = ("task", "ablation", "claim")
+    labels = {dim: group[dim] for dim in dims}
+    verdicts = {name: group[name] for name in ("verdict", "reason", "p_value", "corrected_p_value")}
+    yield "claims", _frame(labels | verdicts, group.sizes, dims, plain=verdicts)
+    tests = {name: group[f"test_{name}"] for name in _OF_TESTS}
+    numbers = {"test": xr.DataArray(np.arange(group.sizes["test"]), dims="test")}
+    frame = _frame(labels | numbers | tests, group.sizes, (*dims, "test"), plain=tests)
+    yield "claim_tests", frame[frame["statistic"] != ""]
 
 
 def write_tables(
@@ -208,33 +174,29 @@ def tables(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
         yield from claims(tree)
 
 
-def _cells(root: xr.Dataset, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return the label columns of cells, whose dims are the first ones of a shape."""
-    columns: dict[str, Any] = {}
-    for dim, indices in zip(CELL, np.indices(shape, sparse=True), strict=False):
-        index = np.broadcast_to(indices, shape)
-        columns[dim] = _labels(root[dim].values, index)
-        if dim == "checkpoint":
-            columns["step"] = root["step"].values[index.ravel()]
-    return columns
+def _frame(
+    columns: Mapping[str, xr.DataArray],
+    sizes: Mapping[Any, int],
+    dims: tuple[str, ...],
+    *,
+    plain: Collection[str] = (),
+) -> pd.DataFrame:
+    """Return columns flattened over dims, repeated along missing ones; texts as categories.
+
+    Labels are categories in their own order, other texts sorted; ``plain`` ones are no categories.
+    """
+    flat = {}
+    for name, values in columns.items():
+        if name in plain or values.dtype.kind not in "OU":
+            flat[name] = _flat(values, sizes, dims)
+            continue
+        texts = values.values.ravel().astype(str).astype(object)
+        codes, known = pd.factorize(texts, sort=values.name not in values.coords)
+        indices = _flat(values.copy(data=codes.reshape(values.shape)), sizes, dims)
+        flat[name] = pd.Categorical.from_codes(indices, categories=list(known))
+    return pd.DataFrame(flat)
 
 
-def _status(root: xr.Dataset, shape: tuple[int, ...]) -> dict[str, Any]:
-    columns = {}
-    for name in ("status", "status_reason"):
-        labels, index = np.unique(root[name].values.astype(str), return_inverse=True)
-        index = index.reshape(*root[name].shape, *[1] * (len(shape) - len(CELL)))
-        columns[name] = _labels(labels, np.broadcast_to(index, shape))
-    return columns
-
-
-def _full(values: xr.DataArray, sizes: Mapping[Any, int], dims: tuple[str, ...]) -> Any:
-    """Return values flattened over dims, repeated along missing ones."""
+def _flat(values: xr.DataArray, sizes: Mapping[Any, int], dims: tuple[str, ...]) -> Any:
     missing = {dim: sizes[dim] for dim in dims if dim not in values.dims}
     return values.drop_vars(values.coords).expand_dims(missing).transpose(*dims).values.ravel()
-
-
-def _labels(values: Any, index: Any) -> pd.Categorical:
-    """Return the labels at an index; each text is stored once."""
-    codes, names = pd.factorize(np.asarray(values).astype(str).astype(object))
-    return pd.Categorical.from_codes(codes[index.ravel()], categories=list(names))

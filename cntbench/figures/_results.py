@@ -115,6 +115,14 @@ def cell_of(tree: xr.DataTree, task: str | None, ablation: str | None) -> tuple[
     return names[0], names[1]
 
 
+def film_of(
+    results: Results, task: str | None, ablation: str | None
+) -> tuple[xr.DataTree, tuple[str, str]]:
+    """Return a result with a film, as `tree_of` does, and the cell of `cell_of`."""
+    tree = tree_of(results, OF_FILMS)
+    return tree, cell_of(tree, task, ablation)
+
+
 def moment_of(tree: xr.DataTree, checkpoint: str | None, step: int | None) -> int:
     """Return the index of a checkpoint; by default, of the last usable one, or else the last.
 

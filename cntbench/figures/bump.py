@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cntbench.dynamics.roles import Role
-from cntbench.figures._results import OF_FILMS, Chosen, Results, cell_of, require, tree_of
+from cntbench.figures._results import Chosen, Results, film_of, require
 from cntbench.figures._style import (
     DOUBLE,
     INK,
@@ -50,8 +50,7 @@ def bump(results: Results, *, task: str | None = None, ablation: str | None = No
     CntbenchError
         If a label is wrong, or the result lacks what is drawn.
     """
-    tree = tree_of(results, OF_FILMS)
-    cell = cell_of(tree, task, ablation)
+    tree, cell = film_of(results, task, ablation)
     figure = blank(DOUBLE, 2.7)
     panels = figure.subplots(1, 2)
     for ax, role in zip(panels, get_args(Role), strict=True):

@@ -7,14 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench.figures._results import (
-    Chosen,
-    Results,
-    lacking,
-    moment_of,
-    over_prompts,
-    task_of,
-)
+from cntbench.figures._results import Chosen, Results, lacking, moment_of, over_prompts, task_of
 from cntbench.figures._style import COLOURS, GREY, SINGLE, canvas, styled
 from cntbench.results.selection import index_of
 from cntbench.views.effects import effects as view

@@ -16,15 +16,7 @@ from matplotlib.markers import MarkerStyle
 from numpy.typing import NDArray
 
 from cntbench.errors import distinct
-from cntbench.figures._results import (
-    OF_FILMS,
-    Chosen,
-    Results,
-    cell_of,
-    moment_of,
-    over_prompts,
-    tree_of,
-)
+from cntbench.figures._results import Chosen, Results, film_of, moment_of, over_prompts
 from cntbench.figures._style import COLOURS, DOUBLE, GREY, INK, SCALE, SINGLE, blank, canvas, styled
 from cntbench.results.selection import indices_of
 from cntbench.runs.options import Names, name_tuple
@@ -81,8 +73,8 @@ def film(
     CntbenchError
         If a label is wrong, or the result lacks what is drawn.
     """
-    tree = tree_of(results, OF_FILMS)
-    graph = view(tree, *cell_of(tree, task, ablation))
+    tree, cell = film_of(results, task, ablation)
+    graph = view(tree, *cell)
     root = tree.to_dataset(inherit=False)
     named = indices_of(root, "checkpoint", name_tuple(checkpoints or (), "checkpoints"))
     named += [moment_of(tree, None, step) for step in steps or ()]

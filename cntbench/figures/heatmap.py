@@ -7,15 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench.figures._results import (
-    OF_FILMS,
-    Chosen,
-    Results,
-    cell_of,
-    moment_of,
-    over_prompts,
-    tree_of,
-)
+from cntbench.figures._results import Chosen, Results, film_of, moment_of, over_prompts
 from cntbench.figures._style import INK, SINGLE, canvas, matrix, scale_beside, styled
 from cntbench.views.film import film
 
@@ -57,8 +49,8 @@ def heatmap(
     CntbenchError
         If a label is wrong, or the result lacks what is drawn.
     """
-    tree = tree_of(results, OF_FILMS)
-    graph = film(tree, *cell_of(tree, task, ablation))
+    tree, cell = film_of(results, task, ablation)
+    graph = film(tree, *cell)
     at = moment_of(tree, checkpoint, step)
     figure, ax = canvas(ax, SINGLE, SINGLE * 0.92)
     image = matrix(ax, graph.matrix(at), vmin=0, aspect="equal")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cntbench.errors import distinct, unknown
 from cntbench.figures import _phases
-from cntbench.figures._results import OF_FILMS, Chosen, Results, cell_of, require, tree_of
+from cntbench.figures._results import Chosen, Results, film_of, require
 from cntbench.figures._style import (
     COLOURS,
     DOUBLE,
@@ -60,8 +60,7 @@ def metrics(
     CntbenchError
         If a name is wrong, or the result lacks what is drawn.
     """
-    tree = tree_of(results, OF_FILMS)
-    cell = cell_of(tree, task, ablation)
+    tree, cell = film_of(results, task, ablation)
     names = name_tuple(names or (), "names")
     distinct("metric", names)
     known = require(metric_names(tree))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench.figures._results import OF_FILMS, Chosen, Results, cell_of, require, tree_of
+from cntbench.figures._results import Chosen, Results, film_of, require
 from cntbench.figures._style import (
     INK,
     SINGLE,
@@ -15,7 +15,7 @@ from cntbench.figures._style import (
     scale_beside,
     styled,
 )
-from cntbench.views.recurrence import recurrence as view
+from cntbench.views.metrics import recurrence as view
 
 
 @styled
@@ -48,8 +48,7 @@ def recurrence(
     CntbenchError
         If a label is wrong, or the result lacks what is drawn.
     """
-    tree = tree_of(results, OF_FILMS)
-    cell = cell_of(tree, task, ablation)
+    tree, cell = film_of(results, task, ablation)
     similarity = require(view(tree, *cell))
     figure, ax = canvas(ax, SINGLE, SINGLE * 0.92)
     image = matrix(ax, similarity.value, vmax=1, origin="lower", aspect="equal")

@@ -22,9 +22,8 @@ from cntbench.figures._style import (
     styled,
 )
 from cntbench.results.selection import index_of
-from cntbench.views.heads import THRESHOLD
+from cntbench.views.heads import THRESHOLD, HeadScores, head_scores
 from cntbench.views.readouts import readouts, steepest_rise
-from cntbench.views.scores import HeadScores, head_scores
 from cntbench.views.steps import StepAxis, step_axis
 
 #: Number of heads with colours and names.

@@ -1,4 +1,4 @@
-"""The faithfulness of circuits as tables for the terminal, at most 100 characters wide."""
+"""Circuits as tables for the terminal: their faithfulness, and scores on a known circuit."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ from rich.table import Table
 
 from cntbench.reporting.terminal import plain_table
 from cntbench.reporting.wording import counted, number
+
+#: Headings of scores on a known circuit, by variable. A circuit is the graph's own.
+_SCORES = {
+    "auroc": "AUROC",
+    "ap": "AP",
+    "baseline_ap": "random\nAP",
+    "precision_at_k": "precision\nat k",
+    "circuit_precision": "circuit's\nprecision",
+    "circuit_recall": "circuit's\nrecall",
+}
 
 
 def circuit_tables(dataset: xr.Dataset) -> RenderableType:
@@ -104,3 +114,20 @@ def _interval(row: xr.Dataset, name: str) -> str:
 
 def _random(values: xr.DataArray) -> str:
     return f"[dim]{number(values.mean().item() if values.size else np.nan)}[/]"
+
+
+def score_table(dataset: xr.Dataset) -> RenderableType:
+    """Return a row for each graph and purpose (`cntbench.exchange.scores.scored`)."""
+    table = plain_table(
+        f"Scores on {escape(dataset.attrs['circuit'])}: AP is average precision, k the number of "
+        f"true edges among {dataset.attrs['feasible_edges']} feasible ones",
+        text=["purpose", "graph"],
+        numbers=["k", *_SCORES.values()],
+    )
+    for purpose in dataset["purpose"].values:
+        for graph in dataset["graph"].values:
+            row = dataset.sel(purpose=purpose, graph=graph)
+            numbers = (number(float(row[name])) for name in _SCORES)
+            true = str(int(row["true_edges"]))
+            table.add_row(str(purpose), escape(str(graph)), true, *numbers)
+    return table

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
@@ -59,7 +60,7 @@ class FoldingTable(Table):
         if self._width(columns) > limit:
             columns = measured([_with_broken_heading(column) for column in columns])
         if self._width(columns) > limit:
-            names = [_with_broken_cells(column) for column in columns[: self.keys]]
+            names = [_with_broken_cells(c.column) for c in columns[: self.keys]]
             with_names = [*measured(names), *columns[self.keys :]]
             others = columns[self.keys :]
             folded = [self._width([*columns[: self.keys], other]) for other in others]
@@ -84,23 +85,20 @@ class FoldingTable(Table):
         return sum(column.width for column in columns) + between * (len(columns) - 1) + edges
 
     def _part(self, columns: Sequence[_Measured], limit: int = _UNLIMITED) -> Table:
-        """Return a table of some columns."""
-        part = Table(
-            box=self.box, padding=self.padding, pad_edge=self.pad_edge, show_edge=self.show_edge
-        )
+        """Return a table of some columns, without the title."""
+        part = copy(self)
+        part.title = None
         too_wide = self._width(columns) > limit
-        for measured in columns:
-            column = measured.column
-            part.add_column(
-                column.header,
-                justify=column.justify,
-                no_wrap=column.no_wrap and not too_wide,
+        part.columns = [
+            replace(
+                measured.column,
+                no_wrap=measured.column.no_wrap and not too_wide,
                 overflow="fold",
                 min_width=None if too_wide else measured.width,
+                _index=index,
             )
-        cells = zip(*(measured.column.cells for measured in columns), strict=True)
-        for row, values in zip(self.rows, cells, strict=True):
-            part.add_row(*values, style=row.style, end_section=row.end_section)
+            for index, measured in enumerate(columns)
+        ]
         return part
 
 
@@ -123,18 +121,16 @@ class _Measured:
 
 def _with_broken_heading(measured: _Measured) -> Column:
     """Return a column whose heading is about as wide as its cells."""
-    column = measured.column
-    heading = column.header
+    heading = measured.column.header
     if isinstance(heading, str):
         heading = "\n".join(_broken(line, measured.body) for line in heading.split("\n"))
-    return _copy(column, heading, [*column.cells])
+    return replace(measured.column, header=heading)
 
 
-def _with_broken_cells(measured: _Measured) -> Column:
+def _with_broken_cells(column: Column) -> Column:
     """Return a column whose longer names have two lines or more."""
-    column = measured.column
     cells = [_broken(c, _LONG_NAME) if isinstance(c, str) else c for c in column.cells]
-    return _copy(column, column.header, cells)
+    return replace(column, _cells=cells)
 
 
 def _broken(text: str, width: int) -> str:
@@ -145,13 +141,3 @@ def _broken(text: str, width: int) -> str:
             lines.append("")
         lines[-1] += piece
     return "\n".join(line.rstrip() for line in lines)
-
-
-def _copy(column: Column, header: RenderableType, cells: list[RenderableType]) -> Column:
-    return Column(
-        header=header,
-        justify=column.justify,
-        no_wrap=column.no_wrap,
-        min_width=column.min_width,
-        _cells=cells,
-    )

@@ -1,24 +1,16 @@
-"""The terminal: a console that control characters cannot fool, tables, and the progress bar."""
+"""The terminal: a console that control characters cannot fool, and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
-from rich.progress import Progress as ProgressBar
 from rich.segment import Segment
 from rich.table import Table
-from rich.text import Text
 
 from cntbench.errors import printable
-from cntbench.parallel import Progress
-from cntbench.parallel.interrupts import check_interrupted
 from cntbench.reporting.folding import FoldingTable
-from cntbench.reporting.notebook import notebook_bar
-from cntbench.reporting.pace import Pace
 
 
 class Terminal(Console):
@@ -73,52 +65,3 @@ def plain_table(
     for heading in numbers:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
-
-
-class TimeLeft(ProgressColumn):
-    """The time left in words, beside a bar."""
-
-    def __init__(self, pace: Pace) -> None:
-        super().__init__()
-        self._pace = pace
-
-    def render(self, task: Task) -> Text:
-        """Return the words."""
-        return Text(self._pace.words)
-
-
-@contextmanager
-def progress_bar(console: Console, *, shown: bool | None = None) -> Iterator[Progress]:
-    """Show a progress bar with the time left; yield the function that reports progress.
-
-    The function takes the current work, its count and the total.
-
-    A new total restarts the bar.
-
-    Parameters
-    ----------
-    shown
-        Whether to show it; by default, only on a terminal and in a notebook.
-    """
-    if console.is_jupyter and shown is not False:
-        with notebook_bar() as report:
-            yield report
-        return
-    disabled = not (console.is_terminal if shown is None else shown)
-    pace = Pace()
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(separator=" of "),
-        TimeLeft(pace),
-    )
-    with ProgressBar(*columns, console=console, transient=True, disable=disabled) as bars:
-        bar = bars.add_task("starting", total=None)
-
-        def report(work: str, count: int, total: int) -> None:
-            check_interrupted()
-            if pace.update(count, total):
-                bars.reset(bar, total=total)
-            bars.update(bar, description=work, completed=count)
-
-        yield report

@@ -10,8 +10,7 @@ file            picture
 ``film``        the component graph, laid out by layer, at every checkpoint; as a matrix
 ``readouts``    the clean model's behaviour over training; its steepest rise
 ``phases``      change points of the metric trajectory, with intervals
-``metrics``     a metric over training, with the band of its null model
-``recurrence``  similarity of the graphs at any two checkpoints
+``metrics``     a metric over training, with the band of its null model; recurrence
 ``bump``        ranks of spreaders or gatherers over training
 ``effects``     what ablating each component does to a readout
 ``claims``      verdicts with effects and intervals

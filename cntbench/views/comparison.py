@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,16 +42,6 @@ class Agreement:
     mean: Array
     low: Array
     high: Array
-
-
-@dataclass(frozen=True)
-class DiagnosticView:
-    """An expectation of a special circuit that a method fails."""
-
-    circuit: str
-    ablation: str
-    what: str
-    value: float
 
 
 @dataclass(frozen=True)
@@ -105,8 +95,8 @@ class Methods:
         The random planted circuits over which recovery is averaged.
     method
         The methods, in the order of the comparison.
-    diagnostic
-        The failed expectations.
+    failures
+        Failed expectations by circuit and words, each with the methods and their values.
     left_out
         Why ablations could not be measured on the circuits, by ablation.
     undiagnosed
@@ -120,19 +110,10 @@ class Methods:
     yardstick: str
     circuits: tuple[str, ...]
     method: tuple[Method, ...]
-    diagnostic: tuple[DiagnosticView, ...]
+    failures: Mapping[tuple[str, str], Sequence[str]]
     left_out: Mapping[str, str]
     undiagnosed: Mapping[str, str]
     verdict: VerdictView | None
-
-    @property
-    def failures(self) -> dict[tuple[str, str], list[str]]:
-        """Failed expectations by circuit and words, each with the methods and their values."""
-        failed: dict[tuple[str, str], list[str]] = {}
-        for failure in sorted(self.diagnostic, key=lambda failure: failure.circuit):
-            value = f"{failure.ablation} {failure.value:.2g}"
-            failed.setdefault((failure.circuit, failure.what), []).append(value)
-        return failed
 
 
 def agreement(tree: xr.DataTree) -> Agreement:
@@ -173,7 +154,7 @@ def methods(tree: xr.DataTree, comparison: xr.Dataset | None = None) -> Methods 
         yardstick=str(comparison.attrs.get("yardstick", "")),
         circuits=circuits,
         method=method,
-        diagnostic=tuple(d for n, row in zip(names, rows, strict=True) for d in _failures(n, row)),
+        failures=_failures(comparison),
         left_out=left_out,
         verdict=verdict(comparison) or _decided(comparison, circuits),
         undiagnosed={
@@ -246,12 +227,14 @@ def _recovery(
     }
 
 
-def _failures(name: str, row: xr.Dataset) -> list[DiagnosticView]:
-    cells = ((circuit, row.sel(special=circuit)) for circuit in _special(row, 0))
-    return [
-        DiagnosticView(circuit, name, str(cell["what"].item()), float(cell["value"]))
-        for circuit, cell in cells
-    ]
+def _failures(comparison: xr.Dataset) -> dict[tuple[str, str], list[str]]:
+    failed: dict[tuple[str, str], list[str]] = {}
+    for circuit in sorted(comparison["special"].values) if "passed" in comparison else ():
+        cells = comparison[["passed", "what", "value"]].sel(special=circuit)
+        for cell in (cells.isel(ablation=i) for i in np.flatnonzero(cells["passed"] == 0)):
+            value = f"{cell['ablation'].item()} {cell['value'].item():.2g}"
+            failed.setdefault((str(circuit), str(cell["what"].item())), []).append(value)
+    return failed
 
 
 def _interval(row: xr.Dataset, name: str) -> tuple[float, float, float]:

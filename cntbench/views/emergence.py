@@ -13,6 +13,7 @@ Student's intervals, the noise is larger by the ratio of his quantile to a norma
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -23,7 +24,7 @@ from cntbench.dynamics.film import prompts_of
 from cntbench.dynamics.resampling import TAIL
 from cntbench.prompts import random_state
 from cntbench.results.film import usable
-from cntbench.views.readouts import usable_accuracy
+from cntbench.views.readouts import task_of_interest, usable_accuracy
 
 Array = NDArray[np.float64]
 
@@ -111,6 +112,34 @@ def emergence(dataset: xr.Dataset, task: str, *, draws: int = _DRAWS) -> Emergen
         steepest=moment(float(steps[rises]), steps[at], steps[at + 1]),
         until=int(steps[rises + 1]),
     )
+
+
+def moments(tree: xr.DataTree) -> list[dict[str, Any]]:
+    """Return name, checkpoint and step of up to three moments, in the order of training.
+
+    They are the last checkpoint before the onset of the task of interest, the one nearest to its
+    half-way step, and the last one; without an emergence the first, the middle and the last one.
+    Checkpoints that do not count are left out.
+    """
+    root = tree.to_dataset(inherit=False)
+    counts = np.flatnonzero(usable(root))
+    if not len(counts):
+        return []
+    steps = root["step"].values
+    risen = emergence(root, task_of_interest(root), draws=0)
+    if len(counts) == 1:
+        named = [("the only graph", counts[0])]
+    elif risen is None:
+        named = [("first", counts[0]), ("middle", counts[len(counts) // 2]), ("last", counts[-1])]
+    else:
+        earlier = counts[steps[counts] < risen.onset.step]
+        nearest = counts[np.abs(steps[counts] - risen.halfway.step).argmin()]
+        named = [("before", earlier[-1]), ("at half-way", nearest), ("after", counts[-1])]
+    distinct = {int(checkpoint): name for name, checkpoint in reversed(named)}
+    return [
+        {"name": distinct[checkpoint], "checkpoint": checkpoint, "step": int(steps[checkpoint])}
+        for checkpoint in sorted(distinct)
+    ]
 
 
 def _widening(cell: xr.Dataset) -> float:

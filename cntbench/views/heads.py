@@ -1,4 +1,7 @@
-"""What heads do, by their scores: previous token, induction, duplicate token, position, copying."""
+"""What heads do, by their scores: previous token, induction, duplicate token, position, copying.
+
+At one checkpoint, and over training with the onset of each.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
+
+from cntbench.results.film import usable
+from cntbench.results.schema import HEAD_SCORES
+
+Array = NDArray[np.float64]
 
 #: A head does something if its score is at least this.
 THRESHOLD = 0.5
@@ -72,3 +81,73 @@ def behaviours(
                     ScoredBehaviour(behaviour, float(values[i]))
                 )
     return {component: tuple(done) for component, done in by_component.items()}
+
+
+@dataclass(frozen=True)
+class HeadScores:
+    """What the heads of a model do on a task, over training.
+
+    Parameters
+    ----------
+    score
+        Names of the scores that the result holds, of `cntbench.results.schema.HEAD_SCORES`.
+    label
+        What plots call them.
+    head
+        Names of the heads, in causal order.
+    step
+        Dims ``checkpoint``.
+    value
+        Dims ``score, checkpoint, head``; NaN where not defined, not measured, and at duplicates.
+    onset
+        Step of the first checkpoint from which on the score is at least `THRESHOLD`, dims
+        ``score, head``; NaN if it is less at the last one.
+    """
+
+    score: tuple[str, ...]
+    label: tuple[str, ...]
+    head: tuple[str, ...]
+    step: NDArray[np.int64]
+    value: Array
+    onset: Array
+
+    def foremost(self, count: int) -> NDArray[np.int64]:
+        """Return the indices of heads that do something at the end, the clearest first."""
+        known = np.isfinite(self.onset)
+        last = np.full(self.onset.shape, -np.inf)
+        for score, head in np.argwhere(known):
+            course = self.value[score, :, head]
+            last[score, head] = course[np.isfinite(course)][-1]
+        best = last.max(axis=0, initial=-np.inf)
+        order = np.argsort(-best, kind="stable")
+        return order[np.isfinite(best[order])][:count]
+
+
+def head_scores(tree: xr.DataTree, task: str) -> HeadScores:
+    """Return the scores of heads on a task."""
+    root = tree.to_dataset(inherit=False)
+    heads = np.flatnonzero(root["source_kind"].values == "head")
+    names = tuple(name for name in HEAD_SCORES if name in root)
+    courses = []
+    for name in names:
+        scores = root[name].sel(task=task) if "task" in root[name].dims else root[name]
+        values = scores.variable.transpose("checkpoint", "source").values.astype(np.float64)
+        courses.append(np.where(usable(root)[:, None], values, np.nan)[:, heads])
+    value = np.stack(courses)
+    steps = np.asarray(root["step"].values, dtype=np.int64)
+    return HeadScores(
+        score=names,
+        label=tuple(str(root[name].attrs.get("long_name", name)) for name in names),
+        head=tuple(map(str, root["source"].values[heads])),
+        step=steps,
+        value=value,
+        onset=np.array([[_onset(course, steps) for course in rows.T] for rows in value]),
+    )
+
+
+def _onset(course: Array, steps: NDArray[np.int64]) -> float:
+    """Return the step from which on a score is at least the threshold, or NaN."""
+    known = np.flatnonzero(np.isfinite(course))
+    below = np.flatnonzero(course[known] < THRESHOLD)
+    after = known[below[-1] + 1 :] if len(below) else known
+    return float(steps[after[0]]) if len(after) else np.nan

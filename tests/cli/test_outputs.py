@@ -21,8 +21,7 @@ from cntbench.api.circuit import circuit
 from cntbench.api.results import save_results
 from cntbench.cli.main import app
 from cntbench.cli.options import tasks_in
-from cntbench.comparison.files import FILES_TITLE
-from cntbench.comparison.storage import COMPARISON
+from cntbench.comparison.files import COMPARISON, FILES_TITLE
 from cntbench.errors import CntbenchError, StorageError
 from cntbench.exchange.eap_import import read_graphs
 from cntbench.exchange.export import export

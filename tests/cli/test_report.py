@@ -10,7 +10,7 @@ import xarray as xr
 from support.results import comparison_dataset, film_with_gaps, whole_result
 
 import cntbench
-from cntbench.comparison.storage import COMPARISON
+from cntbench.comparison.files import COMPARISON
 from cntbench.errors import CntbenchError
 from cntbench.results.storage import write_dataset, write_results
 

@@ -20,8 +20,8 @@ from support.results import (
     with_phases,
 )
 
+from cntbench.comparison.files import COMPARISON
 from cntbench.comparison.leaderboard import leaderboard
-from cntbench.comparison.storage import COMPARISON
 from cntbench.reporting.leaderboard import write_leaderboard
 from cntbench.reporting.page.films import write_films_page
 from cntbench.reporting.page.write import write_page

@@ -13,7 +13,7 @@ from rich.console import Console
 from cntbench.analysis.diagnostics import Diagnostic, diagnostics
 from cntbench.analysis.recovery import Recovery, recovery
 from cntbench.comparison.agreement import STATISTICS
-from cntbench.comparison.storage import COMPARISON, open_comparison
+from cntbench.comparison.files import COMPARISON, open_comparison
 from cntbench.comparison.table import comparison
 from cntbench.comparison.trained import spread_out
 from cntbench.components import components, feasible

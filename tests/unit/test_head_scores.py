@@ -8,7 +8,7 @@ import xarray as xr
 from support.films import random_film
 
 from cntbench.results.schema import HEAD_SCORES
-from cntbench.views.scores import head_scores
+from cntbench.views.heads import head_scores
 
 NAMES = tuple(f"step{step}" for step in (0, 1, 2, 4, 8))
 

@@ -11,8 +11,8 @@ from support.comparisons import CIRCUITS, compared
 from support.trajectories import run_cli
 
 import cntbench
+from cntbench.comparison.files import COMPARISON
 from cntbench.comparison.leaderboard import leaderboard
-from cntbench.comparison.storage import COMPARISON
 from cntbench.errors import CntbenchError, StorageError
 from cntbench.reporting.leaderboard import markdown, page
 from cntbench.results.storage import write_dataset

@@ -18,8 +18,9 @@ from support.results import HOSTILE
 
 from cntbench.accessor.card import card, register_display
 from cntbench.errors import CntbenchError
-from cntbench.reporting import notebook
-from cntbench.reporting.terminal import Terminal, progress_bar
+from cntbench.reporting import progress
+from cntbench.reporting.progress import progress_bar
+from cntbench.reporting.terminal import Terminal
 
 NAMES = [f"step{step}" for step in (0, 1, 8, 16, 32, 64, 128)]
 
@@ -153,8 +154,8 @@ def test_calls_of_one_cell_share_a_bar(monkeypatch):
 
     monkeypatch.setattr(IPython.core.getipython, "get_ipython", lambda: shell)
     monkeypatch.setattr(IPython.display, "display", display)
-    monkeypatch.setattr(notebook, "_latest", None)
-    monkeypatch.setattr(notebook, "_PAUSE", 0.0)
+    monkeypatch.setattr(progress, "_latest", None)
+    monkeypatch.setattr(progress, "_PAUSE", 0.0)
 
     def work(**options):
         with progress_bar(jupyter(), **options) as report:

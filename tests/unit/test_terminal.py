@@ -11,7 +11,7 @@ from support.films import random_film
 from support.results import circuits_dataset, comparison_dataset, film_with_gaps, whole_result
 
 from cntbench.errors import CntbenchError
-from cntbench.reporting import pace, terminal
+from cntbench.reporting import progress, terminal
 from cntbench.reporting.audit import audit_table
 from cntbench.reporting.circuits import circuit_tables
 from cntbench.reporting.claims import claims_of, claims_report
@@ -95,8 +95,8 @@ def test_a_wrong_task_or_step_is_refused(task, step, says):
 
 def test_the_time_left_is_by_the_mean_pace(monkeypatch):
     now = 100.0
-    monkeypatch.setattr(pace, "monotonic", lambda: now)
-    clock = pace.Pace()
+    monkeypatch.setattr(progress, "monotonic", lambda: now)
+    clock = progress.Pace()
     assert clock.update(40, 100)  # measured by an earlier run
     assert clock.words == ""
     now = 160.0
@@ -111,9 +111,9 @@ def test_the_time_left_is_by_the_mean_pace(monkeypatch):
 
 def test_the_bar_says_what_is_measured_how_many_and_how_long(monkeypatch):
     now = 0.0
-    monkeypatch.setattr(pace, "monotonic", lambda: now)
+    monkeypatch.setattr(progress, "monotonic", lambda: now)
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
-    with terminal.progress_bar(console) as report:
+    with progress.progress_bar(console) as report:
         report("measuring", 0, 163)
         now = 600.0
         report("measured untrained model 3 of 20", 100, 163)

@@ -13,13 +13,13 @@ from rich.console import Console
 from scipy import stats
 
 from cntbench.analysis.recovery import Recovery
+from cntbench.comparison.files import COMPARISON, open_comparison
 from cntbench.comparison.purposes import PURPOSES, purpose_scores
-from cntbench.comparison.storage import COMPARISON, open_comparison
 from cntbench.comparison.table import TITLE
 from cntbench.comparison.verdict import verdict
 from cntbench.errors import StorageError
+from cntbench.reporting.comparison import verdict_tables
 from cntbench.reporting.page.sections import verdict_section
-from cntbench.reporting.verdict import verdict_tables
 from cntbench.results.storage import write_dataset
 from cntbench.views.verdict import verdict as view_of
 

@@ -24,12 +24,11 @@ from cntbench.views.claims import claims
 from cntbench.views.comparison import agreement, methods
 from cntbench.views.effects import effects
 from cntbench.views.film import film
-from cntbench.views.metrics import metric, metric_names
+from cntbench.views.metrics import metric, metric_names, recurrence
 from cntbench.views.missing import Missing
 from cntbench.views.phases import phases
 from cntbench.views.provenance import provenance
 from cntbench.views.readouts import readouts, steepest_rise, task_of_interest
-from cntbench.views.recurrence import recurrence
 from cntbench.views.steps import step_axis
 
 TASK, ABLATION = "bigram", "mean"
@@ -254,9 +253,9 @@ def test_methods_are_scored_on_random_circuits_only(root, in_file):
     assert mean.recovery["realistic", "direct"][0] == pytest.approx(expected)
     assert (zero.passed, zero.failed, mean.passed, mean.failed) == (("gate",), (), (), ("gate",))
     assert found.left_out == {"noise": "is drawn"}
-    assert [(one.ablation, one.circuit, one.value) for one in found.diagnostic] == [
-        ("mean", "gate", 0.1)
-    ]
+    assert {circuit: values for (circuit, _), values in found.failures.items()} == {
+        "gate": ["mean 0.1"]
+    }
     assert zero.split_half[0] == 0.9
     assert np.isnan([*zero.split_half[1:], *mean.split_half, zero.over_draws[0]]).all()
 
@@ -266,7 +265,8 @@ def test_a_comparison_of_a_trajectory_alone_has_no_recovery(root):
     assert not isinstance(found, Missing)
     assert found.circuits == ()
     assert found.method[0].recovery == {}
-    assert found.method[0].passed == found.diagnostic == ()
+    assert found.method[0].passed == ()
+    assert found.failures == {}
 
 
 def test_provenance_lists_what_is_left_out_and_survives_what_is_no_json(root):

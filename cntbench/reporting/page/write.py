@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Sequence
 from functools import cache
+from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import xarray as xr
 from markupsafe import Markup
+from numpy.typing import ArrayLike
 from plotly.offline import get_plotlyjs
 
 from cntbench.errors import listed
 from cntbench.files.attributes import __version__
 from cntbench.files.output import FileKind, check_output, contains
 from cntbench.reporting.page.context import MANY, context, film_context
-from cntbench.reporting.page.packing import ALL_BITS, BITS, deflated, pack
 from cntbench.reporting.page.payload import Payload, payload
 from cntbench.reporting.page.sections import above_chance, times
 from cntbench.reporting.sentences.claims import PAPER
 from cntbench.reporting.wording import interval, number
 from cntbench.results.storage import write_text
+from cntbench.views.layout import layout
 
 #: Parts of the script; each uses only those before it.
 SCRIPTS = (
@@ -48,8 +53,16 @@ SCRIPTS = (
     "main",
 )
 
+#: Bits of the mantissa that are kept: a relative error of at most 2^-13, three digits.
+BITS = 12
 #: Bits of standard errors of a large model: two digits.
 ERROR_BITS = 6
+#: Bits of a float32 mantissa.
+ALL_BITS = 23
+
+#: Height of what stands around the graph, of a row of components, and of the tallest frame of a
+#: notebook's film [pixel]. A taller film scrolls.
+_AROUND, _ROW, _TALLEST = 480, 104, 900
 
 #: What `write_page` writes.
 PAGE = FileKind("a page of cntbench", contains(b'<meta name="generator" content="cntbench '))
@@ -92,10 +105,31 @@ def page(tree: xr.DataTree, *, name: str, comparison: xr.Dataset | None = None) 
     return _with_figures("page.html", numbers, variables)
 
 
-def film_page(tree: xr.DataTree) -> str:
-    """Return a page of the interactive film alone, as HTML."""
-    numbers = payload(tree)
-    return _with_figures("film.html", numbers, film_context(tree, numbers.labels))
+class InteractiveFilm:
+    """The film that a notebook shows as the last line of a cell.
+
+    It holds all numbers and the script that draws them, some two megabytes, and needs no network.
+
+    Parameters
+    ----------
+    height
+        Of its frame [pixel]; by default, as the graph needs, up to 900.
+    """
+
+    def __init__(self, tree: xr.DataTree, height: int | None = None) -> None:
+        rows = 2 * layout(tree.to_dataset(inherit=False)).height.max()
+        numbers = payload(tree)
+        self._page = _with_figures("film.html", numbers, film_context(tree, numbers.labels))
+        self._height = height or min(_TALLEST, _AROUND + round(_ROW * rows))
+
+    def __repr__(self) -> str:
+        return "The interactive film, which a notebook shows."
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<iframe srcdoc="{escape(self._page)}" width="100%" height="{self._height}" '
+            'style="border:0" sandbox="allow-scripts" title="The film"></iframe>'
+        )
 
 
 def _with_figures(template: str, numbers: Payload, variables: dict[str, Any]) -> str:
@@ -154,6 +188,35 @@ def _packed(numbers: Payload, name: str) -> str:
     else:
         bits = BITS
     return pack(numbers.arrays[name], bits=bits)
+
+
+def pack(values: ArrayLike, *, bits: int = BITS) -> str:
+    """Return an array as text that a browser can unpack: rounded, shuffled, deflated, in base64.
+
+    The bytes of float32 numbers are ordered by significance (all first bytes, all second bytes, …),
+    as by netCDF's shuffle filter, because neighbours share their higher bytes. ``unpack.js``
+    reverses this with `DecompressionStream`, which needs neither network nor server.
+
+    Parameters
+    ----------
+    values
+        Any shape, neighbours in the last dim alike. Finite numbers or NaN; integers up to 2^24 if
+        ``bits`` is 23.
+    bits
+        Bits of the mantissa to keep, 1 to 23.
+    """
+    words = np.ascontiguousarray(values, dtype="<f4").view("<u4").ravel()
+    dropped = ALL_BITS - bits
+    if dropped:
+        half, mask = np.uint32(1 << (dropped - 1)), np.uint32(0xFFFFFFFF << dropped & 0xFFFFFFFF)
+        words = (words + half) & mask
+    planes = words.astype("<u4").view(np.uint8).reshape(-1, 4).T
+    return deflated(planes.tobytes())
+
+
+def deflated(content: bytes) -> str:
+    """Return bytes, deflated, in base64."""
+    return base64.b64encode(zlib.compress(content, 9)).decode("ascii")
 
 
 def _json(labels: Any) -> Markup:

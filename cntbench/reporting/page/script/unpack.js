@@ -1,4 +1,4 @@
-// What Python packed (packing.py): base64 of deflated bytes, those of numbers in order of their
+// What Python packed (write.py): base64 of deflated bytes, those of numbers in order of their
 // significance.
 
 async function inflate(id) {
