@@ -19,7 +19,6 @@ from cntbench.comparison.claims import (
     too_short,
 )
 from cntbench.dynamics.claim import Claim
-from cntbench.dynamics.claims import ClaimTestResult
 from cntbench.errors import listed
 from cntbench.reporting.terminal import plain_table
 from cntbench.reporting.wording import interval, number
@@ -192,7 +191,7 @@ def _with_rows(
             escape(label) if label != previous else "",
             escape(judgement.ablation),
             MARKS[verdict.label] + ("" if several else f" {verdict.label}"),
-            _effect(test),
+            "" if np.isnan(test.effect) else escape(interval(test.effect, test.lower, test.upper)),
             *([_over_files(judgement)] if several else []),
             _p_value(verdict.corrected),
         )
@@ -205,12 +204,6 @@ def _with_rows(
         places = [f"{label} ({', '.join(ablations)})" for label, ablations in cells.items()]
         lines.append(Text(f"{listed(places, _NAMED)}: {why}"))
     return Group(table, *lines, Text())
-
-
-def _effect(test: ClaimTestResult) -> str:
-    if np.isnan(test.effect):
-        return ""
-    return escape(interval(test.effect, test.lower, test.upper))
 
 
 def _over_files(judgement: Judgement) -> str:

@@ -102,7 +102,18 @@ def circuit(tree: xr.DataTree, task: str, checkpoint: int | None = None) -> Circ
     size = np.nan_to_num(np.abs([view.effect[at] for view in views])).max(axis=0)
     order = [int(i) for i in np.argsort(-size, kind="stable") if size[i] > 0]
     does = behaviours(root, task, at)
-    parts = {i: _part(views[0], root, at, i, does) for i in order}
+    first = views[0]
+    parts = {
+        i: Part(
+            component=first.component[i],
+            index=i,
+            layer=int(root["source_layer"].values[i]),
+            effect=float(first.effect[at, i]),
+            error=float(first.error[at, i]),
+            does=does.get(first.component[i], ()),
+        )
+        for i in order
+    }
     counted = root[["status", *({"prompts_measured"} & root.keys())]]
     prompts = prompts_of(counted.sel(task=task).isel(checkpoint=at))
     clear = _stand_out(views, at, float(prompts))
@@ -117,19 +128,6 @@ def circuit(tree: xr.DataTree, task: str, checkpoint: int | None = None) -> Circ
         foremost=parts[order[0]] if order else None,
         edge=_edges(tree, task, ablations[0], at, chosen),
     )
-
-
-def _part(
-    view: EffectView,
-    root: xr.Dataset,
-    at: int,
-    i: int,
-    does: dict[str, tuple[ScoredBehaviour, ...]],
-) -> Part:
-    name = view.component[i]
-    layer = int(root["source_layer"].values[i])
-    effect, error = float(view.effect[at, i]), float(view.error[at, i])
-    return Part(name, i, layer, effect, error, does.get(name, ()))
 
 
 def _stand_out(views: list[EffectView], at: int, prompts: float) -> NDArray[np.bool_]:

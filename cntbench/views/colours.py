@@ -7,6 +7,8 @@ the paper's colour in both.
 
 from __future__ import annotations
 
+import numpy as np
+
 #: matplotlib's name of the scale on light paper.
 ON_LIGHT = "cividis_r"
 #: Its colours at equal distances, from dark to light.
@@ -48,11 +50,7 @@ def at(share: float, *, dark: bool) -> str:
     >>> at(1, dark=False), at(0, dark=True)
     ('#00224e', '#00224e')
     """
-    stops = scale(dark=dark)
-    position = min(max(share, 0.0), 1.0) * (len(stops) - 1)
-    i = min(int(position), len(stops) - 2)
-    low, high = (
-        [int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in (stops[i], stops[i + 1])
-    )
-    mixed = (round(a + (position - i) * (b - a)) for a, b in zip(low, high, strict=True))
-    return "#" + "".join(f"{value:02x}" for value in mixed)
+    stops = np.array([[*bytes.fromhex(colour[1:])] for colour in scale(dark=dark)])
+    position, places = share * (len(stops) - 1), np.arange(len(stops))
+    mixed = (np.interp(position, places, channel) for channel in stops.T)
+    return "#" + "".join(f"{round(value):02x}" for value in mixed)

@@ -37,29 +37,6 @@ class Readouts:
     error: Array
 
 
-@dataclass(frozen=True)
-class Course:
-    """The first and the last accuracy on a task, over the usable checkpoints that have it.
-
-    Parameters
-    ----------
-    count
-        Number of those checkpoints.
-    start, stop
-        Steps of the first one and of the last one.
-    first, last, first_error, last_error
-        The accuracy at these steps, and its standard errors.
-    """
-
-    count: int
-    start: int
-    stop: int
-    first: float
-    last: float
-    first_error: float
-    last_error: float
-
-
 def readouts(tree: xr.DataTree) -> Readouts:
     """Return the readouts of a result."""
     root = tree.to_dataset(inherit=False)
@@ -86,15 +63,6 @@ def usable_accuracy(dataset: xr.Dataset, task: str) -> tuple[Array, Array, NDArr
     values, errors = (film[name].values.astype(np.float64) for name in names)
     known = ~np.isnan(values)
     return values[known], errors[known], film["step"].values[known]
-
-
-def course(dataset: xr.Dataset, task: str) -> Course | None:
-    """Return the ends of the accuracy on a task; None if no usable checkpoint has it."""
-    values, errors, steps = usable_accuracy(dataset, task)
-    if not len(values):
-        return None
-    ends = [0, -1]
-    return Course(len(values), *steps[ends].tolist(), *values[ends], *errors[ends])
 
 
 def steepest_rise(dataset: xr.Dataset, task: str, readout: str) -> tuple[int, int] | None:

@@ -28,7 +28,7 @@ from support.results import (
 )
 
 from cntbench.errors import CntbenchError
-from cntbench.reporting.page.circuits import circuit_curves
+from cntbench.reporting.page.circuits import circuits_section
 from cntbench.reporting.page.films import films_page
 from cntbench.reporting.page.payload import EDGE_VALUES, payload
 from cntbench.reporting.page.sections import cost_panels
@@ -186,7 +186,7 @@ def test_circuits_of_no_budget_and_of_one_ranking_are_told_as_they_are(root, tre
     dataset["faithfulness"][:, :, 1] = dataset["faithfulness"][:, :, 0]
     dataset["faithfulness"].loc[{"task": "induction", "ablation": "zero"}] = np.nan
     tree = tree.assign(faithfulness=xr.DataTree(dataset))
-    induction, bigram = circuit_curves(tree)
+    induction, bigram = circuits_section(tree)["curves"]
     assert induction["share"] == [50]
     titles = ["circuit, edges by score", "complement, edges by score"]
     assert [panel["title"] for panel in induction["panel"]] == titles
@@ -210,9 +210,9 @@ def test_score_against_cost_is_drawn_where_costs_were_counted(tree, written):
     for purpose, panel in zip(compared["purpose"].values, panels, strict=True):
         assert [method["passes"] for method in panel["method"]] == [4.0, 5.0]
         for method in panel["method"]:
-            cell = compared.sel(purpose=purpose, ablation=method["name"])
+            cell = compared.sel(purpose=purpose, ablation=method["ablation"])
             assert method["score"] == cell["score"]
-            assert method["front"] == (cell["pareto"] == 1)
+            assert method["pareto"] == (cell["pareto"] == 1)
     uncounted = compared.assign(pareto=np.nan * compared["pareto"])
     assert 'id="costs"' not in page(tree, name="results.nc", comparison=uncounted)
 

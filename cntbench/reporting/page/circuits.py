@@ -10,37 +10,24 @@ from numpy.typing import NDArray
 
 from cntbench.reporting.wording import interval, number
 
-#: The section's id and title.
-SECTION = ("circuits", "Circuits")
-
 
 def circuits_section(tree: xr.DataTree) -> dict[str, Any] | None:
-    """Return the page's section on circuits, or None if none were measured."""
-    if "faithfulness" not in tree.children:
-        return None
-    attributes = tree.children["faithfulness"].attrs
-    return {
-        "tables": [_table(task) for task in _measured(tree)],
-        **{name: str(attributes.get(name, "")) for name in ("checkpoint", "patched_by")},
-    }
+    """Return the page's section on circuits, or None if none were measured.
 
-
-def circuit_curves(tree: xr.DataTree) -> list[dict[str, Any]]:
-    """Return the pictures of circuits: as many as `circuits_section` has tables.
-
-    A picture has panels for each ranking: circuits, and complements. Budgets are in percent; a
-    circuit of no budget is not drawn. None stands for what was not measured.
+    ``tables`` and ``curves`` are those of each task with circuits. A picture of curves has panels
+    for each ranking: circuits, and complements. Budgets are in percent; a circuit of no budget is
+    not drawn. None stands for what was not measured.
     """
     if "faithfulness" not in tree.children:
-        return []
-    return [_curves(task) for task in _measured(tree)]
-
-
-def _measured(tree: xr.DataTree) -> list[xr.Dataset]:
-    """Return the circuits of each task that has any."""
+        return None
     dataset = tree.children["faithfulness"].to_dataset(inherit=True)
     tasks = [dataset.isel(task=number) for number in range(dataset.sizes["task"])]
-    return [task for task in tasks if task["faithfulness"].notnull().any()]
+    measured = [task for task in tasks if task["faithfulness"].notnull().any()]
+    return {
+        "tables": [_table(task) for task in measured],
+        "curves": [_curves(task) for task in measured],
+        **{name: str(dataset.attrs.get(name, "")) for name in ("checkpoint", "patched_by")},
+    }
 
 
 def _curves(task: xr.Dataset) -> dict[str, Any]:

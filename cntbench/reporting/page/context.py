@@ -9,8 +9,7 @@ import numpy as np
 import xarray as xr
 
 from cntbench.comparison.claims import Judgement
-from cntbench.reporting.page.circuits import SECTION as CIRCUITS
-from cntbench.reporting.page.circuits import circuit_curves, circuits_section
+from cntbench.reporting.page.circuits import circuits_section
 from cntbench.reporting.page.picture import picture
 from cntbench.reporting.page.sections import (
     MARKS,
@@ -39,6 +38,7 @@ SECTIONS = (
     ("recurrence-section", "Recurrence"),
     ("roles", "Roles"),
     ("claims", "Claims"),
+    ("circuits", "Circuits"),
     ("comparison", "Methods"),
     ("provenance", "Provenance"),
 )
@@ -90,7 +90,11 @@ def _head(tree: xr.DataTree, name: str) -> dict[str, Any]:
         "title": heading(name_of, task_of_interest(root)),
         "lede": lede(root),
         "gaps": bool(left_out(root)),
-        "sections": _sections(tree),
+        "sections": [
+            (name, words)
+            for name, words in SECTIONS
+            if name != "circuits" or "faithfulness" in tree.children
+        ],
     }
 
 
@@ -134,7 +138,7 @@ def _figures(labels: Mapping[str, Any]) -> dict[str, Any]:
 def _tables(
     tree: xr.DataTree, judgements: Sequence[Judgement] | Missing, tested: Methods | Missing
 ) -> dict[str, Any]:
-    pairs, origin = agreement(tree), provenance(tree)
+    pairs, origin, circuits = agreement(tree), provenance(tree), circuits_section(tree)
     return {
         "marks": MARKS,
         "answers": answers(tree, judgements, pairs, tested),
@@ -148,20 +152,12 @@ def _tables(
         "methods_missing": tested,
         "provenance": origin,
         "counted": all_counted(len(origin.left_out), len(origin.checkpoint)),
-        "circuits": circuits_section(tree),
+        "circuits": circuits,
         "pictures": {
-            "circuits": circuit_curves(tree),
+            "circuits": circuits["curves"] if circuits else [],
             "costs": [] if isinstance(tested, Missing) else cost_panels(tested.verdict),
         },
     }
-
-
-def _sections(tree: xr.DataTree) -> list[tuple[str, str]]:
-    """Return the page's sections: circuits come before ablation methods, if there are any."""
-    sections = list(SECTIONS)
-    if "faithfulness" in tree.children:
-        sections.insert([name for name, _ in sections].index("comparison"), CIRCUITS)
-    return sections
 
 
 def minima(tree: xr.DataTree) -> dict[str, list[float]]:

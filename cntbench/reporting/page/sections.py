@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -207,11 +208,7 @@ def cost_panels(view: VerdictView | None) -> list[Fields]:
             "title": ranking.title,
             "measure": ranking.measure,
             "method": [
-                {
-                    "name": method.ablation,
-                    "front": method.pareto,
-                    **{key: getattr(method, key) for key in ("passes", "score", "low", "high")},
-                }
+                asdict(method)
                 for method in sorted(ranking.method, key=lambda m: (m.passes, -m.score))
                 if np.isfinite([method.passes, method.score, method.low, method.high]).all()
             ],

@@ -13,7 +13,7 @@ from cntbench.reporting.sentences.answer import Answer
 from cntbench.reporting.wording import number, with_error
 from cntbench.views.circuit import CircuitView, Part, circuit
 from cntbench.views.effects import effects, over_one_edge
-from cntbench.views.heads import THRESHOLD, ScoredBehaviour
+from cntbench.views.heads import THRESHOLD
 
 #: Number of components that are named.
 _NAMED = 4
@@ -61,15 +61,10 @@ def carriers(view: CircuitView | None, task: str) -> str:
             f"{with_error(foremost.effect, foremost.error)} by {by}."
         )
     first, *rest = view.part[:_NAMED]
-    change = f"{_change(first.effect)} the {readout} on {task} by " + with_error(
-        abs(first.effect), first.error
-    )
+    verb = "lowers" if first.effect < 0 else "raises"
+    change = f"{verb} the {readout} on {task} by " + with_error(abs(first.effect), first.error)
     after = f", followed by {listed(map(_named, rest))}" if rest else "; no other stands out"
     return f"At step {view.step:,}, ablating {_named(first)} {change} ({by}){after}."
-
-
-def _change(effect: float) -> str:
-    return "lowers" if effect < 0 else "raises"
 
 
 def _named(part: Part) -> str:
@@ -95,11 +90,7 @@ def _does(part: Part) -> str:
         return ""
     if not part.does:
         return f"; none of its scores reaches {THRESHOLD}"
-    return f"; it {listed(map(_scored, part.does))}"
-
-
-def _scored(done: ScoredBehaviour) -> str:
-    return f"{done.behaviour.meaning} ({number(done.score)})"
+    return f"; it {listed(f'{d.behaviour.meaning} ({number(d.score)})' for d in part.does)}"
 
 
 def _direct(tree: xr.DataTree) -> list[str]:

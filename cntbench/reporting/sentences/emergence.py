@@ -12,7 +12,7 @@ from cntbench.reporting.sentences.answer import Answer
 from cntbench.reporting.wording import counted, number, with_error
 from cntbench.results.film import usable
 from cntbench.views.emergence import DatedStep, EmergenceView, emergence
-from cntbench.views.readouts import Course, course
+from cntbench.views.readouts import usable_accuracy
 from cntbench.views.tasks import Kind, kinds
 
 #: Checkpoints that are named.
@@ -28,10 +28,9 @@ _WORDS: dict[Kind, tuple[str, str]] = {
 def when(root: xr.Dataset, task: str) -> Answer:
     """Answer when a task was learnt."""
     question = f"When did {task} emerge?" if task == "induction" else f"When was {task} learnt?"
-    accuracy = course(root, task)
     points: list[str] = []
-    if accuracy is not None and accuracy.count > 1 and emergence(root, task, draws=0) is not None:
-        points.append(f"Over the whole training, accuracy went {ends(accuracy)}.")
+    if emergence(root, task, draws=0) is not None:
+        points.append(f"Over the whole training, accuracy went {_ends(root, task)}.")
     return Answer(
         question,
         ("readouts", "Readouts"),
@@ -43,26 +42,26 @@ def when(root: xr.Dataset, task: str) -> Answer:
 
 def learnt(root: xr.Dataset, task: str) -> str:
     """Return a sentence: when accuracy rose, or that the task was not learnt."""
-    accuracy = course(root, task)
-    if accuracy is None:
+    accuracy, errors, steps = usable_accuracy(root, task)
+    if not len(accuracy):
         return f"This result does not say: accuracy on {task} was not measured."
-    if accuracy.count == 1:
+    if len(accuracy) == 1:
         return (
             f"This result does not say, because only one checkpoint counts: accuracy on {task} is "
-            f"{with_error(accuracy.first, accuracy.first_error)} at step {_step(accuracy.start)}."
+            f"{with_error(accuracy[0], errors[0])} at step {_step(steps[0])}."
         )
     risen = emergence(root, task)
     if risen is not None:
         return _risen(task, risen)
-    if accuracy.last > accuracy.first:
+    if accuracy[-1] > accuracy[0]:
         return (
             f"The task {task} was not learnt over these checkpoints, as far as this result can "
-            f"tell: its accuracy went {ends(accuracy)}, no rise beyond the standard errors."
+            f"tell: its accuracy went {_ends(root, task)}, no rise beyond the standard errors."
         )
     return (
         f"The task {task} was not learnt over these checkpoints: its accuracy did not rise, from "
-        f"{number(accuracy.first)} at step {_step(accuracy.start)} to {number(accuracy.last)} at "
-        f"step {_step(accuracy.stop)}."
+        f"{number(accuracy[0])} at step {_step(steps[0])} to {number(accuracy[-1])} at step "
+        f"{_step(steps[-1])}."
     )
 
 
@@ -92,32 +91,29 @@ def _step(step: float) -> str:
     return f"{step:,.0f}"
 
 
-def ends(accuracy: Course) -> str:
+def _ends(root: xr.Dataset, task: str) -> str:
     """Return the first and the last accuracy, in words."""
-    first = f"{with_error(accuracy.first, accuracy.first_error)} at step {_step(accuracy.start)}"
-    last = f"{with_error(accuracy.last, accuracy.last_error)} at step {_step(accuracy.stop)}"
-    return f"from {first} to {last}"
+    values, errors, steps = usable_accuracy(root, task)
+    ends = (f"{with_error(values[i], errors[i])} at step {_step(steps[i])}" for i in (0, -1))
+    return f"from {' to '.join(ends)}"
 
 
 def others(root: xr.Dataset, task: str) -> list[str]:
     """Describe the other tasks: variants, which should be learnt too, and controls."""
     of_kind: dict[Kind, list[tuple[float, str]]] = {}
     for name, kind in kinds(root, task).items():
-        accuracy = course(root, name)
-        if accuracy is not None:
-            of_kind.setdefault(kind, []).append((accuracy.last, _other(root, name, accuracy)))
+        accuracy, *_ = usable_accuracy(root, name)
+        if len(accuracy):
+            risen = emergence(root, name, draws=0)
+            since = "" if risen is None else f" (risen since step {_step(risen.onset.step)})"
+            words = f"{number(accuracy[-1])} on {name}{since}"
+            of_kind.setdefault(kind, []).append((accuracy[-1], words))
     return [
         f"At the last step, accuracy on {_WORDS[kind][len(of_tasks) > 1]} is "
         f"{listed(words for _, words in sorted(of_tasks, key=lambda of_task: -of_task[0]))}."
         for kind in _WORDS
         if (of_tasks := of_kind.get(kind))
     ]
-
-
-def _other(root: xr.Dataset, name: str, accuracy: Course) -> str:
-    risen = emergence(root, name, draws=0)
-    since = "" if risen is None else f" (risen since step {_step(risen.onset.step)})"
-    return f"{number(accuracy.last)} on {name}{since}"
 
 
 def left_out(root: xr.Dataset) -> str:

@@ -12,9 +12,7 @@ function drawCircuit(id, { share, ablation, panel }) {
   const named = new Set();
   panel.forEach(({ random, line: lines, title }, cell) => {
     const axes = panelAxes(cell);
-    if (random) {
-      traces.push(...bands(share, random.low, random.high, grey(0.25), axes));
-    }
+    if (random) traces.push(...bands(share, random.low, random.high, grey(0.25), axes));
     lines.forEach(({ value, low, high }, a) => {
       if (!value.some(Number.isFinite)) return;
       const colour = look.category(a);
@@ -22,7 +20,6 @@ function drawCircuit(id, { share, ablation, panel }) {
       const within = (i) =>
         low && Number.isFinite(low[i]) ? ` [${number(low[i])}, ${number(high[i])}]` : "";
       traces.push({
-        type: "scatter",
         mode: "lines+markers",
         x: share,
         y: value,

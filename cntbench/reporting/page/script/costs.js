@@ -5,11 +5,10 @@ function drawCosts(page) {
   if (!costs?.length) return null;
   const traces = costs.flatMap(({ method, measure }, cell) =>
     [false, true].map((front) => {
-      const shown = method.filter((point) => point.front === front);
+      const shown = method.filter((point) => point.pareto === front);
       const colour = front ? look.category(0) : look.css("--soft");
       const ends = (from, to) => shown.map((point) => point[to] - point[from]);
       return {
-        type: "scatter",
         mode: front ? "lines+markers" : "markers",
         x: shown.map(({ passes }) => passes),
         y: shown.map(({ score }) => score),
@@ -27,7 +26,7 @@ function drawCosts(page) {
         marker: { color: colour, size: front ? 8 : 6, symbol: front ? "circle" : "circle-open" },
         text: shown.map(
           (point) =>
-            `${plain(point.name)}<br>${plain(measure)} ${number(point.score)} ` +
+            `${plain(point.ablation)}<br>${plain(measure)} ${number(point.score)} ` +
             `[${number(point.low)}, ${number(point.high)}], ${number(point.passes)} forward passes`,
         ),
         hovertemplate: "%{text}<extra></extra>",

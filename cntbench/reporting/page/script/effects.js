@@ -26,7 +26,6 @@ function drawEffects(page) {
   const symbols = ["circle", "square", "diamond", "triangle-up", "cross", "x"];
   const score = (i) => does(page, i).map(([name, value]) => `${name} ${fixed(value)}`).join(", ");
   const traces = labels.ablation.map((name, a) => ({
-    type: "scatter",
     mode: "markers",
     name: plain(name),
     x: chosen.map((i) => value(a, i)),
@@ -54,6 +53,7 @@ function drawEffects(page) {
       ...labels.behaviour.map((behaviour) => fixed(page.score(behaviour.score, i))),
     ]),
   }));
+  const narrow = widthOf("effect-figure") < 480;
   const lost = chosen.length ? [] : [paperText("No effects were measured here", 0.5, 0.5)];
   const tick = (i) =>
     plain(labels.component[i]) +
@@ -67,14 +67,11 @@ function drawEffects(page) {
       height: Math.max(chosen.length, 3) * 36 + 110,
       showlegend: labels.ablation.length > 1,
       legend: legendAbove(1.01),
-      margin: { l: 122, r: 14, t: widthOf("effect-figure") < 480 ? 70 : 34, b: 44 },
+      margin: { l: 122, r: 14, t: narrow ? 70 : 34, b: 44 },
       annotations: lost,
       xaxis: look.axis({
         title: {
-          text:
-            widthOf("effect-figure") < 480
-              ? "change [nat]"
-              : "change of the logit difference [nat]",
+          text: narrow ? "change [nat]" : "change of the logit difference [nat]",
           standoff: 6,
         },
         zeroline: true,

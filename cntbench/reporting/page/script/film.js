@@ -6,10 +6,10 @@ const CURVE = 24; // Pieces of a curve.
 
 // What is drawn of a moment: the strongest edges, weakest first, so that strong ones lie on top.
 // Between nodes that stand for several components, their strongest edge.
-function edgesAt(page, count, { nodes, of } = everyComponent(page)) {
-  const { checkpoint, task, ablation } = page.state;
+function edgesAt(page, count, { nodes, of } = everyComponent(page), state = page.state) {
+  const { checkpoint, task, ablation } = state;
   const n = page.labels.component.length;
-  const codes = page.by("edge");
+  const codes = page.get("edge", task, ablation);
   const weights = page.get("weight", task, ablation);
   const checkpoints = page.labels.step.length;
   const best = new Map();
@@ -29,7 +29,7 @@ function edgesAt(page, count, { nodes, of } = everyComponent(page)) {
     .reverse()
     .map(([weight, edge]) => {
       const [source, target] = [Math.floor(codes[edge] / n), codes[edge] % n];
-      const error = page.by("error", edge)[checkpoint];
+      const error = page.get("error", task, ablation, edge)[checkpoint];
       return { source, target, from: of[source], to: of[target], weight, error };
     });
 }
@@ -92,12 +92,10 @@ function edgeTraces(page, edges, at, narrow) {
     const columns = Math.round(page.labels.depth[edge.target] - page.labels.depth[edge.source]);
     const points = curve(at[edge.source], at[edge.target], narrow, columns);
     const bin = bins[Math.min(BINS - 1, Math.floor((edge.weight / most) * BINS))];
-    for (const point of points) {
+    for (const point of [...points, { x: null, y: null }]) {
       bin.x.push(point.x);
       bin.y.push(point.y);
     }
-    bin.x.push(null);
-    bin.y.push(null);
     for (const i of [0.3, 0.5, 0.7].map((t) => Math.round(t * CURVE))) {
       spots.x.push(points[i].x);
       spots.y.push(points[i].y);
@@ -108,18 +106,15 @@ function edgeTraces(page, edges, at, narrow) {
     ...bin,
     mode: "lines",
     hoverinfo: "skip",
-    type: "scatter",
     line: {
       color: look.colour((i + 0.5) / BINS),
-      width:
-        (narrow ? 0.7 : 1) * (0.6 + (WIDEST - 0.6) * (i / (BINS - 1))),
+      width: (narrow ? 0.7 : 1) * (0.6 + (WIDEST - 0.6) * (i / (BINS - 1))),
     },
     opacity: 0.35 + 0.6 * Math.sqrt(i / (BINS - 1)),
   }));
   const hover = {
     ...spots,
     mode: "markers",
-    type: "scatter",
     hovertemplate: "%{text}<extra></extra>",
     marker: { size: 13, opacity: 0 },
   };
@@ -129,10 +124,7 @@ function edgeTraces(page, edges, at, narrow) {
 function describeComponent(page, i) {
   const at = (name) => (name in page.labels.dims ? page.now(name, i) : NaN);
   const lines = [`<b>${plain(page.labels.component[i])}</b>`];
-  for (const [role, does] of [
-    ["spreader", "sends"],
-    ["gatherer", "receives"],
-  ]) {
+  for (const [role, does] of Object.entries({ spreader: "sends", gatherer: "receives" })) {
     if (!Number.isFinite(at(role))) continue;
     const of = page.labels.roles ? " × its layers' share" : " per edge";
     const rank = at(`${role}_rank`);
@@ -158,44 +150,26 @@ function nodeTraces(page, at, narrow) {
   const unit = narrow ? 20 : 26;
   const [sent, received] = ["spreader", "gatherer"].map(strength);
   const size = (values) =>
-    values.map((value) =>
-      Number.isFinite(value) ? 5 + unit * Math.sqrt(value / most(values)) : 0,
-    );
+    values.map((v) => (Number.isFinite(v) ? 5 + unit * Math.sqrt(v / most(values)) : 0));
   const x = at.map((place) => place.x);
   const y = at.map((place) => place.y);
   const paper = look.css("--paper");
-  const common = { x, y, type: "scatter", hoverinfo: "skip" };
+  const dots = (size, color, more) => ({
+    x,
+    y,
+    mode: "markers",
+    hoverinfo: "skip",
+    marker: { size, color: look.css(color), ...more },
+  });
+  const circles = { symbol: "circle-open", line: { width: narrow ? 2.5 : 3.2 } };
   return [
+    dots(8, "--soft", { line: { width: 2, color: paper } }),
+    dots(size(sent), "--disc", { opacity: 1, line: { width: 1.5, color: paper } }),
+    dots(size(received), "--ring", { opacity: 1, ...circles }),
     {
-      ...common,
-      mode: "markers",
-      marker: { size: 8, color: look.css("--soft"), line: { width: 2, color: paper } },
-    },
-    {
-      ...common,
-      mode: "markers",
-      marker: {
-        size: size(sent),
-        color: look.css("--disc"),
-        opacity: 1,
-        line: { width: 1.5, color: paper },
-      },
-    },
-    {
-      ...common,
-      mode: "markers",
-      marker: {
-        size: size(received),
-        symbol: "circle-open",
-        opacity: 1,
-        color: look.css("--ring"),
-        line: { width: narrow ? 2.5 : 3.2 },
-      },
-    },
-    {
-      ...common,
+      x,
+      y,
       mode: "markers+text",
-      hoverinfo: undefined,
       text: component.map((name, i) => plain(narrow ? name.replace(/^L\d+\./, "") : name)),
       textposition: "bottom center",
       textfont: {
@@ -225,7 +199,6 @@ function drawFilm(page) {
   const scale = {
     x: [null],
     y: [null],
-    type: "scatter",
     mode: "markers",
     hoverinfo: "skip",
     marker: {
@@ -254,17 +227,12 @@ function drawFilm(page) {
     .filter((_, i) => i % every === 0)
     .map((layer) => {
       const members = at.filter((_, i) => page.labels.layer[i] === layer);
-      return narrow
-        ? {
-            x: xs[0] - 0.62,
-            y: members[0].y,
-            text: `layer ${layer}`,
-            xanchor: "center",
-            textangle: -90,
-          }
-        : { x: members[0].x, y: ys[1] + 0.62, text: `layer ${layer}`, xanchor: "center" };
-    })
-    .map((one) => ({ ...one, showarrow: false, font: { color: look.css("--soft"), size: 12 } }));
+      const place = narrow
+        ? { x: xs[0] - 0.62, y: members[0].y, textangle: -90 }
+        : { x: members[0].x, y: ys[1] + 0.62 };
+      const font = { color: look.css("--soft"), size: 12 };
+      return { ...place, text: `layer ${layer}`, xanchor: "center", showarrow: false, font };
+    });
   const rows = narrow ? depths.length * 150 : Math.max(...page.labels.height) * 2 * 104;
   const lost = edges.length
     ? []

@@ -86,21 +86,7 @@ function drawCurve(page) {
   );
 }
 
-// The strongest edges of a checkpoint, for the task and the ablation of the start.
-function momentEdges(page, checkpoint) {
-  const { task, ablation } = page.labels.start;
-  const codes = page.get("edge", task, ablation);
-  const checkpoints = page.labels.step.length;
-  const weights = page.get("weight", task, ablation);
-  const edges = [];
-  for (let edge = 0; edge < codes.length; edge++) {
-    const weight = weights[edge * checkpoints + checkpoint];
-    if (weight > 0) edges.push([weight, codes[edge]]);
-  }
-  edges.sort(([weight], [other]) => other - weight);
-  return edges.slice(0, MOMENT_EDGES).reverse();
-}
-
+// The graph of a checkpoint, for the task and the ablation of the start.
 function drawMoment(page, button, checkpoint = Number(button.dataset.checkpoint)) {
   const canvas = button.firstElementChild;
   const { clientWidth: width, clientHeight: height } = canvas;
@@ -116,11 +102,12 @@ function drawMoment(page, button, checkpoint = Number(button.dataset.checkpoint)
     10 + ((width - 20) * depth[i]) / deepest,
     height / 2 - ((height / 2 - 10) * across[i]) / most,
   ];
-  const top = largest(page, page.labels.start);
-  for (const [weight, code] of momentEdges(page, checkpoint)) {
-    const share = weight / top;
-    const [x0, y0] = at(Math.floor(code / component.length));
-    const [x1, y1] = at(code % component.length);
+  const moment = { ...page.labels.start, checkpoint };
+  const top = largest(page, moment);
+  for (const edge of edgesAt(page, MOMENT_EDGES, everyComponent(page), moment)) {
+    if (!edge.weight) continue;
+    const share = edge.weight / top;
+    const [[x0, y0], [x1, y1]] = [edge.source, edge.target].map(at);
     const bend = 0.45 * (x1 - x0);
     pen.beginPath();
     pen.moveTo(x0, y0);

@@ -42,7 +42,6 @@ const look = {
       zeroline: false,
       tickcolor: this.css("--line"),
       fixedrange: true,
-      automargin: false,
       ...more,
     };
   },
@@ -81,13 +80,7 @@ function legendAbove(y) {
   return { orientation: "h", x: 0, y, yanchor: "bottom", ...fixed };
 }
 
-const CONFIG = {
-  displaylogo: false,
-  responsive: false,
-  displayModeBar: false,
-  scrollZoom: false,
-  doubleClick: false,
-};
+const CONFIG = { displayModeBar: false, scrollZoom: false, doubleClick: false };
 
 const PRINTED_WIDTH = 660;
 
@@ -96,7 +89,7 @@ function widthOf(id) {
 }
 
 function show(id, traces, layout) {
-  return Plotly.react(id, traces, { ...layout, width: widthOf(id) }, CONFIG);
+  return Plotly.react(id, traces, { width: widthOf(id), ...layout }, CONFIG);
 }
 
 // The axis of training steps, as views/steps.py has it.
@@ -137,14 +130,6 @@ function rule(at, more) {
 
 // A vertical line at the chosen moment, the first shape of a trajectory's figure.
 function momentLine(at, more) {
-  return {
-    type: "line",
-    yref: "paper",
-    y0: 0,
-    y1: 1,
-    x0: at,
-    x1: at,
-    line: { color: look.css("--mark"), width: 1.6 },
-    ...more,
-  };
+  const line = { color: look.css("--mark"), width: 1.6 };
+  return { type: "line", yref: "paper", y0: 0, y1: 1, x0: at, x1: at, line, ...more };
 }

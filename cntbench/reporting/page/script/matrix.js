@@ -44,7 +44,7 @@ function drawHeatmap(page) {
     paperText(text, x, y, { font: { color: look.css("--soft"), size: 12 }, ...more });
   setTable("heatmap", () => tableOfEdges(page, Infinity));
   tellStrongest(page, edges);
-  return Plotly.react(
+  return show(
     "heatmap",
     [
       {
@@ -80,6 +80,5 @@ function drawHeatmap(page) {
       xaxis: look.axis({ side: "top", tickangle: -90, showgrid: false, ...ticks(columns) }),
       yaxis: look.axis({ autorange: "reversed", showgrid: false, ...ticks(rows) }),
     }),
-    CONFIG,
   );
 }

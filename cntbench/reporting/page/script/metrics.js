@@ -40,9 +40,7 @@ function drawMetrics(page) {
         ),
       }),
     );
-    if (row === 0) {
-      layout.shapes.push(momentLine(x[state.checkpoint], { xref: axes.xaxis }));
-    }
+    if (row === 0) layout.shapes.push(momentLine(x[state.checkpoint], { xref: axes.xaxis }));
   });
   page.metricLines = layout.shapes.length;
   setTable("metric-figure", () => ({

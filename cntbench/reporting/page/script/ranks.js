@@ -16,12 +16,13 @@ function drawRecurrence(page) {
   }
   const width = Math.min(widthOf("recurrence"), 640);
   const narrow = width < 480;
+  const across = { yref: "y", xref: "paper", x0: 0, x1: 1 };
   setTable("recurrence", () => ({
     caption: `Similarity with the graph of step ${labels.step[state.checkpoint]}, on ${labels.task[state.task]} with ${labels.ablation[state.ablation]} ablation`,
     head: ["Step", "Similarity"],
     rows: labels.step.map((step, i) => [step, number(z[state.checkpoint][i] ?? NaN)]),
   }));
-  return Plotly.react(
+  return show(
     "recurrence",
     [
       {
@@ -55,18 +56,9 @@ function drawRecurrence(page) {
       yaxis: checkpointAxis(labels, 7, { showgrid: false }),
       shapes: [
         momentLine(state.checkpoint),
-        {
-          ...momentLine(0),
-          yref: "y",
-          xref: "paper",
-          x0: 0,
-          x1: 1,
-          y0: state.checkpoint,
-          y1: state.checkpoint,
-        },
+        momentLine(0, { ...across, y0: state.checkpoint, y1: state.checkpoint }),
       ],
     }),
-    CONFIG,
   );
 }
 
@@ -171,7 +163,6 @@ function drawBump(page) {
       x: turns.map((i) => x[i]),
       y: turns.map(() => 0.2),
       ...axes,
-      type: "scatter",
       mode: "markers",
       marker: { symbol: "triangle-down", size: 10, color: look.css("--ink") },
       text: turns.map((i) => `the order of ${role}s changes around step ${labels.step[i]}`),

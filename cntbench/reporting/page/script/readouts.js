@@ -27,11 +27,10 @@ function drawReadouts(page) {
   const layout = { annotations: [] };
   const share = 1 / order.length;
   order.forEach((readout, row) => {
-    const suffix = row ? String(row + 1) : "";
-    const axes = { xaxis: "x", yaxis: `y${suffix}` };
+    const axes = { ...panelAxes(row), xaxis: "x" };
     const top = 1 - row * share;
     const unit = labels.unit[readout] === "1" ? "" : ` [${plain(labels.unit[readout])}]`;
-    layout[`yaxis${suffix}`] = look.axis({ domain: [top - share + 0.045, top - 0.045], nticks: 5 });
+    layout[axisNames(row)[1]] = look.axis({ domain: [top - share + 0.045, top - 0.045], nticks: 5 });
     const title = `<b>${spaced(labels.readout[readout])}</b>${unit}`;
     layout.annotations.push(panelTitle(title, 0, top - 0.04));
     labels.task.forEach((name, task) => {

@@ -7,24 +7,15 @@ function line(trace) {
   const size = trace.y.map((_, i) => (there(i) && !there(i - 1) && !there(i + 1) ? 7 : 0));
   return {
     ...trace,
-    type: "scatter",
     mode: "lines+markers",
     hovertemplate: "%{text}<extra></extra>",
-    connectgaps: false,
     marker: { size, opacity: 1, color: trace.line.color, line: { width: 0 } },
   };
 }
 
 function band(x, low, high, colour, axes) {
-  const common = {
-    x,
-    type: "scatter",
-    mode: "lines",
-    line: { width: 0 },
-    hoverinfo: "skip",
-    showlegend: false,
-    ...axes,
-  };
+  const looks = { mode: "lines", line: { width: 0 }, hoverinfo: "skip", showlegend: false };
+  const common = { x, ...looks, ...axes };
   return [
     { ...common, y: low },
     { ...common, y: high, fill: "tonexty", fillcolor: colour },
