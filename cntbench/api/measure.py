@@ -15,14 +15,14 @@ import torch
 import xarray as xr
 
 from cntbench.comparison import command
-from cntbench.comparison.pooled import with_pooled_claims
+from cntbench.comparison.claims import with_pooled_claims
 from cntbench.errors import CntbenchError, Named, shown, unknown, warn
 from cntbench.files.output import Folders, path_tuple, user_path
 from cntbench.models.device import check_precision, description, prepare
 from cntbench.models.in_memory import at_step, read_model
 from cntbench.models.precision import TYPES, moved
 from cntbench.plugins.folders import with_specs
-from cntbench.reporting.failures import failures
+from cntbench.reporting.audit import failures
 from cntbench.reporting.progress import progress_bar
 from cntbench.reporting.terminal import Terminal
 from cntbench.results.film import film

@@ -17,8 +17,7 @@ from cntbench.errors import CntbenchError, distinct
 from cntbench.files.output import Folders, check_output, path_tuple
 from cntbench.plugins.folders import with_specs
 from cntbench.reporting.claims import claims_of
-from cntbench.reporting.page.films import write_films_page
-from cntbench.reporting.page.write import PAGE, write_page
+from cntbench.reporting.page.write import PAGE, write_films_page, write_page
 from cntbench.reporting.progress import progress_bar
 from cntbench.reporting.summary import summary
 from cntbench.reporting.terminal import Terminal

@@ -57,7 +57,7 @@ def check(
     """Measure a frozen study again and compare; exit code 1 if a number has moved."""
     if results is None:
         begin_workers(jobs, *MEASURING)
-    from cntbench.reporting.failures import failures
+    from cntbench.reporting.audit import failures
     from cntbench.reporting.progress import progress_bar
     from cntbench.results.difference import report
     from cntbench.results.storage import open_results

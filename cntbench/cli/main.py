@@ -21,10 +21,9 @@ from rich.markup import escape
 
 from cntbench import __version__
 from cntbench.cli.circuit import circuit
-from cntbench.cli.exchange import export, import_, seal
+from cntbench.cli.exchange import export, import_, planted, score, seal
 from cntbench.cli.figures import figures
 from cntbench.cli.golden import golden
-from cntbench.cli.known import planted, score
 from cntbench.cli.options import (
     MEASURING,
     CheckpointNames,

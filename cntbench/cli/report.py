@@ -74,8 +74,7 @@ def report(
     """Write a result as one HTML page that works offline: the film, figures, verdicts."""
     from cntbench.comparison.files import open_comparison
     from cntbench.files.output import check_output
-    from cntbench.reporting.page.films import write_films_page
-    from cntbench.reporting.page.write import PAGE, write_page
+    from cntbench.reporting.page.write import PAGE, write_films_page, write_page
     from cntbench.results.storage import distinct_files, open_results
 
     several = len(distinct_files(results)) > 1
@@ -127,7 +126,7 @@ def claims(
     """Test claims on results, keep the verdicts in their files, and pool them over the files."""
     begin_workers(jobs, "cntbench.analysis.verdicts")
     from cntbench.analysis.verdicts import add_verdicts
-    from cntbench.comparison.pooled import POOLED, pooled_claims
+    from cntbench.comparison.claims import POOLED, pooled_claims
     from cntbench.files.output import check_output
     from cntbench.reporting.claims import claims_report
     from cntbench.reporting.progress import progress_bar

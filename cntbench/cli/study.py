@@ -140,9 +140,9 @@ def _run_seeds(
     catalogue: Catalogue, runs: Sequence[SeedRun], folder: Path, options: Mapping[str, Any]
 ) -> None:
     """Measure the runs of several seeds, then print and write the pooled verdicts."""
-    from cntbench.comparison.pooled import POOLED, pooled_claims
+    from cntbench.comparison.claims import POOLED, pooled_claims
     from cntbench.reporting.claims import claims_report
-    from cntbench.reporting.page.films import write_films_page
+    from cntbench.reporting.page.write import write_films_page
     from cntbench.reporting.progress import progress_bar
     from cntbench.results.storage import write_dataset
     from cntbench.runs.seeds import run_seeds
@@ -249,7 +249,7 @@ def _write(page: Path, write: Callable[[], None]) -> None:
 
 
 def _print_failures(failed: Mapping[str, Failure], remedy: str) -> None:
-    from cntbench.reporting.failures import failures
+    from cntbench.reporting.audit import failures
 
     if failed:
         err.print(failures(failed, remedy), markup=False)

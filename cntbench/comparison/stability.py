@@ -3,7 +3,7 @@
 Circuits vary with the prompts. Prompts are drawn with replacement; values that a replacement takes
 from all prompts, such as a mean, are not recomputed. The circuit of a resample is the top tenth of
 the feasible edges, and two circuits are compared by their Jaccard index
-(`cntbench.comparison.ranks.top_overlap`).
+(`cntbench.comparison.agreement.top_overlap`).
 
 A method settles at the smallest of the `NUMBERS` of prompts from which on two independent resamples
 of that size have circuits with a mean Jaccard index of at least `SETTLED`.
@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cntbench.analysis.recovery import RESOLUTION, Recovery, tied
-from cntbench.comparison.agreement import TOP_EDGES, top_count
-from cntbench.comparison.ranks import top_overlap
+from cntbench.comparison.agreement import TOP_EDGES, top_count, top_overlap
 from cntbench.dynamics.resampling import TAIL
 from cntbench.prompts import random_state
 

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from cntbench.ablations.ablation import Ablation
-from cntbench.comparison.ranks import rank_correlation, split_half
+from cntbench.comparison.agreement import rank_correlation, split_half
 from cntbench.comparison.stability import NUMBERS, circuit_overlap
 from cntbench.engine.influence import influence
 from cntbench.engine.meter import Work, predicted_work

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from cntbench.figures._style import GREY, INK
-from cntbench.views.phases import PhaseView
+from cntbench.views.metrics import PhaseView
 from cntbench.views.steps import StepAxis
 
 #: Shades of phases, in turn.

@@ -23,8 +23,8 @@ from cntbench.figures._style import (
 )
 from cntbench.runs.options import Names, name_tuple
 from cntbench.views.metrics import FOREMOST, WIDTH, MetricView, metric, metric_names
+from cntbench.views.metrics import phases as view_phases
 from cntbench.views.missing import Missing
-from cntbench.views.phases import phases as view_phases
 from cntbench.views.steps import step_axis
 
 _ROW = 3

@@ -9,8 +9,8 @@ from cntbench.figures._results import Chosen, Results, cell_of, over_prompts, tr
 from cntbench.figures._style import SINGLE, band, blank, colour, line, steps_below, styled
 from cntbench.results import selection
 from cntbench.runs.options import Names, name_tuple
+from cntbench.views.metrics import phases as view_phases
 from cntbench.views.missing import Missing
-from cntbench.views.phases import phases as view_phases
 from cntbench.views.readouts import readouts as view
 from cntbench.views.steps import step_axis
 

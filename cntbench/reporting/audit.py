@@ -1,20 +1,26 @@
-"""The result of an audit, as a table for the terminal."""
+"""Checkpoints with problems: the table of an audit, and why some could not be measured."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
 
+from cntbench.errors import listed, printable
 from cntbench.reporting.terminal import plain_table
 from cntbench.reporting.wording import counted
+from cntbench.results.failure import Failure
 from cntbench.results.integrity import AUDITED, Audited
 
 #: Number of characters of a revision that are shown.
 _SHOWN = 12
+#: How labels of untrained models begin.
+UNTRAINED = "untrained model"
+#: Number of checkpoints named in a line.
+_NAMED = 8
 
 
 def audit_table(rows: Sequence[Audited]) -> RenderableType:
@@ -50,3 +56,20 @@ def audit_table(rows: Sequence[Audited]) -> RenderableType:
             "only the hashes that the hub lists are known, not the lineage."
         )
     return Group(table, Text("\n".join(lines)))
+
+
+def failures(failed: Mapping[str, Failure], remedy: str) -> str:
+    """Return how many models failed, what to do, and a line for each reason with its models."""
+    by_reason: dict[str, list[str]] = {}
+    for name, failure in failed.items():
+        by_reason.setdefault(f"{failure.status}: {failure.reason}", []).append(name)
+    lines = [f"{_counted(failed)} could not be measured; {remedy}:"]
+    lines += [f"  {listed(names, _NAMED)}: {reason}" for reason, names in by_reason.items()]
+    return printable("\n".join(lines))
+
+
+def _counted(names: Iterable[str]) -> str:
+    """Return the number of models of each kind: ``1 checkpoint and 2 untrained models``."""
+    counts = Counter(name.startswith(UNTRAINED) for name in names)
+    kinds = ((counts[False], "checkpoint"), (counts[True], UNTRAINED))
+    return " and ".join(counted(count, kind) for count, kind in kinds if count)

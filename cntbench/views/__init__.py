@@ -9,8 +9,7 @@ file            picture
 ==============  ====================================================================
 ``film``        the component graph, laid out by layer, at every checkpoint; as a matrix
 ``readouts``    the clean model's behaviour over training; its steepest rise
-``phases``      change points of the metric trajectory, with intervals
-``metrics``     a metric over training, with the band of its null model; recurrence
+``metrics``     a metric over training, with the band of its null model; recurrence; phases
 ``bump``        ranks of spreaders or gatherers over training
 ``effects``     what ablating each component does to a readout
 ``claims``      verdicts with effects and intervals
@@ -18,5 +17,5 @@ file            picture
 ``provenance``  where the numbers come from, and which checkpoints are left out
 ==============  ====================================================================
 
-``layout`` (places of components) and ``steps`` (the axis of training steps) serve several.
+``steps`` (the axis of training steps) serves several.
 """

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.analysis.intervals import film_interval
-from cntbench.comparison.ranks import rank_correlation
+from cntbench.comparison.agreement import rank_correlation
 from cntbench.comparison.verdict import verdict as decide
 from cntbench.results.film import usable
 from cntbench.views.missing import Missing, missing

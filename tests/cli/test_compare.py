@@ -10,7 +10,7 @@ import xarray as xr
 from support.runs import write_study
 from support.trajectories import write_trajectory
 
-from cntbench.comparison.ranks import rank_correlation
+from cntbench.comparison.agreement import rank_correlation
 from cntbench.results.storage import open_results
 
 

@@ -23,8 +23,7 @@ from support.results import (
 from cntbench.comparison.files import COMPARISON
 from cntbench.comparison.leaderboard import leaderboard
 from cntbench.reporting.leaderboard import write_leaderboard
-from cntbench.reporting.page.films import write_films_page
-from cntbench.reporting.page.write import write_page
+from cntbench.reporting.page.write import write_films_page, write_page
 from cntbench.results.storage import write_dataset
 
 ABLATIONS = ("zero", f"mean{HOSTILE}")

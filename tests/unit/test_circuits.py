@@ -13,8 +13,13 @@ from support.models import decoder, random_model, random_prompts
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.ablations.replacements import resample
-from cntbench.comparison.circuits.faithfulness import MIB, Choice, EdgeScores, faithfulness
-from cntbench.comparison.circuits.scores import scores_of
+from cntbench.comparison.circuits.faithfulness import (
+    MIB,
+    Choice,
+    EdgeScores,
+    faithfulness,
+    scores_of,
+)
 from cntbench.comparison.circuits.selection import greedy, layer_pairs, pruned, shuffled, top
 from cntbench.components import components
 from cntbench.engine.circuit import edges_of

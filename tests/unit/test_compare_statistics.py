@@ -18,11 +18,13 @@ from cntbench.comparison.agreement import (
     STATISTICS,
     agreement,
     film_agreement,
+    rank_correlation,
     relative_to_layers,
+    split_half,
     strengths,
     top_count,
+    top_overlap,
 )
-from cntbench.comparison.ranks import rank_correlation, split_half, top_overlap
 from cntbench.components import components, feasible
 from cntbench.dynamics.resampling import FEWEST, mean_interval
 

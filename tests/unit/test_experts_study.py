@@ -29,7 +29,7 @@ from cntbench.reporting.page.write import write_page
 from cntbench.results.schema import validate
 from cntbench.runs.catalogue import Catalogue, StudyEntry, load_catalogue
 from cntbench.runs.run import run
-from cntbench.views.layout import layout
+from cntbench.views.film import layout
 
 NAMES = ["L0.H0", "L0.H1", "L0.E0", "L0.E1", "L0.E2", "L0.E3", "L1.H0", "L1.H1", "L1.MLP"]
 KEYS = {"ablations": ("zero", "resample"), "prompts": 3, "untrained": 1, "null_draws": 3}

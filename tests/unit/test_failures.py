@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cntbench.reporting.failures import failures
+from cntbench.reporting.audit import failures
 from cntbench.results.failure import Failure
 
 ONE, TWO = ["step8"], ["step8", "step64"]

@@ -29,10 +29,9 @@ from support.results import (
 
 from cntbench.errors import CntbenchError
 from cntbench.reporting.page.circuits import circuits_section
-from cntbench.reporting.page.films import films_page
 from cntbench.reporting.page.payload import EDGE_VALUES, payload
 from cntbench.reporting.page.sections import cost_panels
-from cntbench.reporting.page.write import ALL_BITS, ERROR_BITS, pack, page
+from cntbench.reporting.page.write import ALL_BITS, ERROR_BITS, films_page, pack, page
 from cntbench.reporting.sentences.answers import answers, in_short
 from cntbench.reporting.summary import summary
 from cntbench.reporting.wording import MINUS

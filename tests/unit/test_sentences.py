@@ -27,7 +27,7 @@ from cntbench.reporting.sentences.methods import decision
 from cntbench.results.schema import STATUS
 from cntbench.views.circuit import CircuitView, Part
 from cntbench.views.heads import BEHAVIOURS, ScoredBehaviour
-from cntbench.views.phases import PhaseView
+from cntbench.views.metrics import PhaseView
 from cntbench.views.verdict import Ranked, Ranking
 
 

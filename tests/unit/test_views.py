@@ -24,9 +24,8 @@ from cntbench.views.claims import claims
 from cntbench.views.comparison import agreement, methods
 from cntbench.views.effects import effects
 from cntbench.views.film import film
-from cntbench.views.metrics import metric, metric_names, recurrence
+from cntbench.views.metrics import metric, metric_names, phases, recurrence
 from cntbench.views.missing import Missing
-from cntbench.views.phases import phases
 from cntbench.views.provenance import provenance
 from cntbench.views.readouts import readouts, steepest_rise, task_of_interest
 from cntbench.views.steps import step_axis

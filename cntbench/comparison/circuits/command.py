@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from cntbench.comparison.circuits.faithfulness import Choice, EdgeScores, faithfulness
-from cntbench.comparison.circuits.scores import scores_of
+from cntbench.comparison.circuits.faithfulness import Choice, EdgeScores, faithfulness, scores_of
 from cntbench.engine.request import Request
 from cntbench.errors import ARGUMENTS, CheckpointError, CntbenchError, in_file, unknown
 from cntbench.files.output import FileKind, has_attribute

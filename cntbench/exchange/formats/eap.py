@@ -1,7 +1,8 @@
 """JSON of EAP-IG and MIB: one graph of one task by one ablation at one checkpoint.
 
-`cntbench.comparison.circuits.scores` defines the score of an edge: positive where patching the edge
-hurts the readout, as changes of a loss are in MIB; never negative for methods that observe targets.
+`cntbench.comparison.circuits.faithfulness.scores_of` defines the score of an edge: positive where
+patching it hurts the readout, as changes of a loss are in MIB; never negative for methods that
+observe targets.
 An edge into a head stands for those into its queries, keys and values, a third of the score each.
 An edge that a method does not score, such as those from the input, gets the largest score: it is in
 every circuit. A graph that was imported is written with its own scores.
@@ -140,7 +141,10 @@ def _nodes(root: xr.Dataset, where: str) -> tuple[Component, ...]:
 def _scored(
     root: xr.Dataset, cell: Mapping[str, int], names: Mapping[str, tuple[int, int]]
 ) -> dict[str, tuple[float, bool]]:
-    from cntbench.comparison.circuits.scores import observed_readout, scores_of  # imports torch
+    from cntbench.comparison.circuits.faithfulness import (  # imports torch
+        observed_readout,
+        scores_of,
+    )
 
     graph = root.isel(cell)
     values = scores_of(graph, observed_readout(root, str(graph["task"].item()))).values

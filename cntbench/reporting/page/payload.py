@@ -20,9 +20,8 @@ from cntbench.views.effects import effects
 from cntbench.views.emergence import emergence, moments
 from cntbench.views.film import FilmView, film
 from cntbench.views.heads import BEHAVIOURS, THRESHOLD, Behaviour
-from cntbench.views.metrics import FOREMOST, metric, metric_names, recurrence
+from cntbench.views.metrics import FOREMOST, PhaseView, metric, metric_names, phases, recurrence
 from cntbench.views.missing import Missing
-from cntbench.views.phases import PhaseView, phases
 from cntbench.views.readouts import readouts, task_of_interest
 from cntbench.views.steps import step_axis
 from cntbench.views.tasks import kinds

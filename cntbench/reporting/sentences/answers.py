@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import xarray as xr
 
 from cntbench.comparison.claims import Judgement
-from cntbench.reporting.sentences.answer import Answer
+from cntbench.reporting.sentences import Answer
 from cntbench.reporting.sentences.claims import hold, verdicts, which_claims
 from cntbench.reporting.sentences.components import carriers, who
 from cntbench.reporting.sentences.emergence import learnt, when

@@ -9,7 +9,7 @@ import xarray as xr
 
 from cntbench.comparison.claims import Judgement, too_short
 from cntbench.errors import listed
-from cntbench.reporting.sentences.answer import Answer, Line
+from cntbench.reporting.sentences import Answer, Line
 from cntbench.reporting.wording import counted, number
 from cntbench.views.missing import Missing
 

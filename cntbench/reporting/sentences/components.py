@@ -9,7 +9,7 @@ import xarray as xr
 
 from cntbench.components import kind_of
 from cntbench.errors import listed
-from cntbench.reporting.sentences.answer import Answer
+from cntbench.reporting.sentences import Answer
 from cntbench.reporting.wording import number, with_error
 from cntbench.views.circuit import CircuitView, Part, circuit
 from cntbench.views.effects import effects, over_one_edge

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from cntbench.errors import listed
-from cntbench.reporting.sentences.answer import Answer
+from cntbench.reporting.sentences import Answer
 from cntbench.reporting.wording import counted, number, with_error
 from cntbench.results.film import usable
 from cntbench.views.emergence import DatedStep, EmergenceView, emergence

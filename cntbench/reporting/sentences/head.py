@@ -7,7 +7,7 @@ import xarray as xr
 
 from cntbench.errors import listed
 from cntbench.reporting.wording import counted, number
-from cntbench.views.phases import PhaseView
+from cntbench.views.metrics import PhaseView
 
 
 def heading(title: str, task: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cntbench.errors import listed
-from cntbench.reporting.sentences.answer import Answer, Line
+from cntbench.reporting.sentences import Answer, Line
 from cntbench.reporting.wording import counted, interval, number
 from cntbench.views.comparison import Agreement, Method, Methods
 from cntbench.views.missing import Missing
