@@ -194,7 +194,7 @@ def test_statistics_of_the_comparison_need_no_torch():
         "cntbench.analysis.intervals",
         "cntbench.analysis.diagnostics",
         "cntbench.analysis.recovery",
-        *(f"cntbench.comparison.{name}" for name in ("agreement", "ranks", "table")),
+        *(f"cntbench.comparison.{name}" for name in ("agreement", "table")),
     }
     needing = nx.ancestors(graph(), "torch")
     assert "cntbench.comparison.trained" in needing
