@@ -13,7 +13,7 @@ from cntbench.comparison.claims import Judgement
 from cntbench.figures._results import Chosen, Results, require, tree_of
 from cntbench.figures._style import BAND, COLOURS, DOUBLE, GREY, INK, PALE, blank, styled
 from cntbench.results import selection
-from cntbench.views.claims import claims as view
+from cntbench.views.verdict import claims as view
 
 #: Colour and filling of verdicts.
 _VERDICTS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -51,8 +52,8 @@ def recurrence(
     tree, cell = film_of(results, task, ablation)
     similarity = require(view(tree, *cell))
     figure, ax = canvas(ax, SINGLE, SINGLE * 0.92)
-    image = matrix(ax, similarity.value, vmax=1, origin="lower", aspect="equal")
-    checkpoints_below(ax, similarity.step)
+    image = matrix(ax, similarity.values, vmax=1, origin="lower", aspect="equal")
+    checkpoints_below(ax, np.asarray(tree["step"].values, dtype=np.int64))
     ax.set_yticks(ax.get_xticks(), [label.get_text() for label in ax.get_xticklabels()])
     ax.set_ylabel("training step of the other checkpoint")
     ax.set_title(", ".join(cell))

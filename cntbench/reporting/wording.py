@@ -63,11 +63,8 @@ def quantity(value: float, unit: str) -> str:
     """
     power = 0 if value < 1 else min(int(np.log10(float(f"{value:.3g}")) // 3), len(_PREFIXES) - 1)
     scaled = value / 1000**power
-    return (
-        f"{scaled:.3g} {_PREFIXES[power]}{unit}"
-        if scaled < 1e3
-        else f"{scaled:,.0f} {_PREFIXES[power]}{unit}"
-    )
+    text = f"{scaled:.3g}" if scaled < 1e3 else f"{scaled:,.0f}"
+    return f"{text} {_PREFIXES[power]}{unit}"
 
 
 def duration(seconds: float) -> str:

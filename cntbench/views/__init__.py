@@ -12,7 +12,7 @@ file            picture
 ``metrics``     a metric over training, with the band of its null model; recurrence; phases
 ``bump``        ranks of spreaders or gatherers over training
 ``effects``     what ablating each component does to a readout
-``claims``      verdicts with effects and intervals
+``verdict``     verdicts on methods and on claims, with effects and intervals
 ``comparison``  ablation methods: agreement, and recovery, diagnostics, reliability, cost
 ``provenance``  where the numbers come from, and which checkpoints are left out
 ==============  ====================================================================

@@ -1,4 +1,4 @@
-"""The verdict on methods as the terminal, the page and the pictures show it, in the same words."""
+"""Verdicts on methods and on claims, in the same words on the terminal, the page and pictures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from cntbench.comparison.claims import Judgement, file_judgements
 from cntbench.errors import listed
+from cntbench.views.missing import Missing, missing
 
 
 @dataclass(frozen=True)
@@ -169,3 +171,10 @@ def absences(what: str, reasons: Mapping[str, str]) -> list[str]:
     for name, reason in reasons.items():
         methods.setdefault(reason.rstrip("."), []).append(name)
     return [f"{what}: {listed(names)} ({reason})." for reason, names in methods.items()]
+
+
+def claims(tree: xr.DataTree) -> tuple[Judgement, ...] | Missing:
+    """Return the verdicts that a result holds, by task, ablation and claim."""
+    if "claims" not in tree.children:
+        return missing("claims")
+    return tuple(file_judgements(tree.children["claims"].to_dataset(inherit=True)))

@@ -37,9 +37,9 @@ from cntbench.reporting.summary import summary
 from cntbench.reporting.wording import MINUS
 from cntbench.results.schema import HEAD_SCORES
 from cntbench.views.circuit import circuit
-from cntbench.views.claims import claims
 from cntbench.views.comparison import agreement, methods
 from cntbench.views.film import film
+from cntbench.views.verdict import claims
 
 
 def unpack(text):

@@ -20,7 +20,6 @@ from support.results import (
 
 from cntbench.analysis.derived import NullDraws, derived
 from cntbench.views.bump import bump
-from cntbench.views.claims import claims
 from cntbench.views.comparison import agreement, methods
 from cntbench.views.effects import effects
 from cntbench.views.film import film
@@ -29,6 +28,7 @@ from cntbench.views.missing import Missing
 from cntbench.views.provenance import provenance
 from cntbench.views.readouts import readouts, steepest_rise, task_of_interest
 from cntbench.views.steps import step_axis
+from cntbench.views.verdict import claims
 
 TASK, ABLATION = "bigram", "mean"
 
@@ -173,9 +173,9 @@ def test_without_null_models_there_is_no_band(root):
 def test_recurrence_is_symmetric_with_gaps(tree):
     found = recurrence(tree, TASK, ABLATION)
     assert not isinstance(found, Missing)
-    np.testing.assert_array_equal(found.value, found.value.T)
-    assert np.isnan(found.value[3]).all()
-    assert found.value[1, 1] == 1
+    np.testing.assert_array_equal(found.values, found.values.T)
+    assert np.isnan(found.values[3]).all()
+    assert found.values[1, 1] == 1
 
 
 @pytest.mark.parametrize("role", ["spreader", "gatherer"])

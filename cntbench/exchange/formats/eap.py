@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from cntbench.components import Component, components, feasible
 from cntbench.errors import CntbenchError
 from cntbench.exchange.eap_graph import GROUP, INPUT, LOGITS, eap_name
-from cntbench.exchange.writing import check_single, measured_cells, write_cells
+from cntbench.exchange.export import check_single, measured_cells, write_cells
 from cntbench.files.output import FileKind, contains
 from cntbench.results.storage import write_text
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from cntbench.dynamics.role_summary import SIDE
 from cntbench.dynamics.roles import ROLES, strength
 from cntbench.errors import CntbenchError
-from cntbench.exchange.writing import measured, write_cells, xml_text
+from cntbench.exchange.export import measured, write_cells, xml_text
 from cntbench.files.attributes import __version__
 from cntbench.files.output import FileKind, contains
 from cntbench.results.selection import component_attributes

@@ -12,7 +12,7 @@ import networkx as nx
 import xarray as xr
 
 from cntbench.accessor.cnt import Cnt
-from cntbench.exchange.writing import check_single, measured_cells, write_cells, write_xml
+from cntbench.exchange.export import check_single, measured_cells, write_cells, write_xml
 from cntbench.files.output import FileKind, contains
 
 SUFFIXES: tuple[str, ...] = (".graphml",)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from cntbench.reporting.wording import interval, number
 
@@ -44,7 +44,7 @@ def _curves(task: xr.Dataset) -> dict[str, Any]:
                 "random": _random(task.sel(ranking=ranking)) if name == "faithfulness" else None,
                 "line": [
                     {
-                        key: _numbers(row[variable].sel(ranking=ranking).values)
+                        key: finite(row[variable].sel(ranking=ranking).values)
                         for key, variable in (
                             ("value", name),
                             ("low", f"{name}_lower"),
@@ -70,11 +70,12 @@ def _random(row: xr.Dataset) -> dict[str, list[float | None]] | None:
     if not random.size:
         return None
     ends = {"low": random.min(["ablation", "draw"]), "high": random.max(["ablation", "draw"])}
-    return {name: _numbers(end.values) for name, end in ends.items()}
+    return {name: finite(end.values) for name, end in ends.items()}
 
 
-def _numbers(values: NDArray[np.float64]) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in values]
+def finite(values: ArrayLike) -> list[float | None]:
+    """Return numbers; None for those that are not finite, which JSON lacks."""
+    return [float(value) if np.isfinite(value) else None for value in np.asarray(values)]
 
 
 def _table(dataset: xr.Dataset) -> dict[str, Any]:

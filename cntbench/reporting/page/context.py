@@ -21,11 +21,11 @@ from cntbench.reporting.page.sections import (
 from cntbench.reporting.sentences.answers import answers
 from cntbench.reporting.sentences.emergence import left_out
 from cntbench.reporting.sentences.head import all_counted, edges_held, heading, lede, size_words
-from cntbench.views.claims import claims
 from cntbench.views.comparison import Methods, agreement, methods
 from cntbench.views.missing import Missing, missing
 from cntbench.views.provenance import provenance
 from cntbench.views.readouts import task_of_interest
+from cntbench.views.verdict import claims
 
 SECTIONS = (
     ("answers", "In short"),

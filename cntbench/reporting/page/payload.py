@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.dynamics.roles import ROLES
+from cntbench.reporting.page.circuits import finite
 from cntbench.reporting.sentences.head import lost, phase_words
 from cntbench.results.film import usable
 from cntbench.results.schema import STATUS
@@ -152,7 +153,7 @@ def _of_graphs(tree: xr.DataTree, cells: list[tuple[str, str]]) -> dict[str, lis
     }
     matrices = [recurrence(tree, *cell) for cell in cells]
     upper = np.triu_indices(tree.sizes["checkpoint"], 1)
-    values = [view.value[upper] for view in matrices if not isinstance(view, Missing)]
+    values = [view.values[upper] for view in matrices if not isinstance(view, Missing)]
     return arrays | ({"recurrence": values} if values else {})
 
 
@@ -166,7 +167,8 @@ def _labels(
     names = metric_names(tree)
     known = () if isinstance(names, Missing) else names
     foremost = [known.index(name) for name in FOREMOST if name in known]
-    summary = recurrence(tree, *cells[0])
+    similarity = recurrence(tree, *cells[0])
+    about = {} if isinstance(similarity, Missing) else similarity.attrs
     counts = np.flatnonzero(usable(root))
     status = root["status"].variable.transpose("task", "ablation", "checkpoint").values
     return {
@@ -191,7 +193,7 @@ def _labels(
         "roles": "roles" in tree.children,
         "metric": [_about(tree, name, cells[0]) for name in known],
         "foremost": foremost or list(range(len(known)))[:6],
-        "recurrence": "" if isinstance(summary, Missing) else summary.summary,
+        "recurrence": str(about.get("comment", about.get("long_name", ""))),
         "phases": [_phases(phases(tree, *cell), *cell) for cell in cells],
         "lost": {word: lost(word) for word in STATUS},
         "emergence": _emergence(root),
@@ -216,7 +218,7 @@ def _emergence(root: xr.Dataset) -> dict[str, Any] | None:
     if risen is None:
         return None
     return {
-        name: [_number(moment.step), _number(moment.low), _number(moment.high)]
+        name: finite([moment.step, moment.low, moment.high])
         for name in ("onset", "halfway")
         for moment in [getattr(risen, name)]
     }
@@ -229,8 +231,3 @@ def _phases(view: PhaseView | Missing, task: str, ablation: str) -> dict[str, An
         "boundary": np.stack([view.lower, view.step, view.upper], axis=1).tolist(),
         "words": phase_words(view, task, ablation),
     }
-
-
-def _number(value: float) -> float | None:
-    """Return a number; None for NaN, which JSON lacks."""
-    return None if np.isnan(value) else float(value)

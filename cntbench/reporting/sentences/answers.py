@@ -13,10 +13,10 @@ from cntbench.reporting.sentences.components import carriers, who
 from cntbench.reporting.sentences.emergence import learnt, when
 from cntbench.reporting.sentences.methods import decided, which_method
 from cntbench.views.circuit import circuit
-from cntbench.views.claims import claims
 from cntbench.views.comparison import Agreement, Methods, methods
 from cntbench.views.missing import Missing
 from cntbench.views.readouts import task_of_interest
+from cntbench.views.verdict import claims
 
 
 def answers(

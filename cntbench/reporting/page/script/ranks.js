@@ -108,7 +108,7 @@ function drawBump(page) {
     const domainX = narrow ? [0, 0.84] : panel ? [0.54, 0.95] : [0, 0.41];
     const domainY = narrow ? (panel ? [0, 0.42] : [0.56, 0.98]) : [0, 0.95];
     const ranks = chosen[role].map((i) => Array.from(page.by(`${role}_rank`, i)));
-    for (const i of foremost(page, role, 40).filter((i) => !chosen[role].includes(i))) {
+    for (const i of foremost(page, role, 40).slice(named)) {
       const name = plain(labels.component[i]);
       const y = Array.from(page.by(`${role}_rank`, i));
       const text = y.map((rank, c) => `${name}, step ${labels.step[c]}<br>rank ${number(rank)}`);
@@ -160,7 +160,7 @@ function drawBump(page) {
     const change = page.by(`${role}_change`);
     const turns = x.map((_, i) => i).filter((i) => change[i] === 1);
     traces.push({
-      x: turns.map((i) => x[i]),
+      x: turns,
       y: turns.map(() => 0.2),
       ...axes,
       mode: "markers",
