@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from cntbench.errors import listed, printable
-from cntbench.reporting.terminal import plain_table
+from cntbench.reporting.terminal import FoldingTable
 from cntbench.reporting.wording import counted
 from cntbench.results.failure import Failure
 from cntbench.results.integrity import AUDITED, Audited
@@ -25,7 +25,7 @@ _NAMED = 8
 
 def audit_table(rows: Sequence[Audited]) -> RenderableType:
     """Return a row for each checkpoint, and the number of checkpoints of each status."""
-    table = plain_table()
+    table = FoldingTable()
     table.add_column("checkpoint", no_wrap=True)
     table.add_column("step", justify="right", no_wrap=True)
     table.add_column("revision", no_wrap=True)

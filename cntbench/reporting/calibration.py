@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from cntbench.analysis.calibration.rates import POOLED, rate_interval
-from cntbench.reporting.terminal import plain_table
+from cntbench.reporting.terminal import FoldingTable
 from cntbench.reporting.wording import number
 
 _NUMBERS = ("size", "length", "edges", "p", "✓", "✗")
@@ -24,11 +24,11 @@ def calibration_tables(dataset: xr.Dataset) -> RenderableType:
     low, high = rate_interval(round(0.05 * films), films)
     parts: list[RenderableType] = []
     for claim in dict.fromkeys(map(str, dataset["claim"].values)):
-        table = plain_table(escape(claim), text=["films", "true"], numbers=(*_NUMBERS, *_POOLED))
+        table = FoldingTable(escape(claim), text=["films", "true"], numbers=(*_NUMBERS, *_POOLED))
         for cells in rows(dataset, claim):
             table.add_row(*map(escape, cells))
         parts.append(table)
-    covered = plain_table(
+    covered = FoldingTable(
         "Coverage of 95 % intervals, by correlation of neighbours",
         numbers=["moments", *(f"{c:g}" for c in dataset["correlation"].values)],
     )

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from cntbench.reporting.terminal import plain_table
+from cntbench.reporting.terminal import FoldingTable
 from cntbench.reporting.wording import counted, number
 
 #: Headings of scores on a known circuit, by variable. A circuit is the graph's own.
@@ -51,7 +51,7 @@ def _rows(task: xr.Dataset) -> Iterator[tuple[list[str], xr.Dataset]]:
 
 
 def _areas(task: xr.Dataset) -> Table:
-    table = plain_table(
+    table = FoldingTable(
         f"Circuits on {escape(str(task['task'].item()))}: areas over budgets, with 95 % intervals "
         "over prompts",
         text=["ablation", "ranked by"],
@@ -68,7 +68,7 @@ def _curve(task: xr.Dataset, name: str, title: str) -> Table:
     held = (task["budget"] * task["scored_edges"].max() + 1e-9 >= 1).values
     task = task.isel(budget=held if held.any() else slice(None))
     shares = task["budget"].values
-    table = plain_table(
+    table = FoldingTable(
         f"{title}, by share of the scored edges",
         text=["ablation", "ranked by"],
         numbers=["circuit" if np.isnan(share) else f"{100 * share:.3g} %" for share in shares],
@@ -118,7 +118,7 @@ def _random(values: xr.DataArray) -> str:
 
 def score_table(dataset: xr.Dataset) -> RenderableType:
     """Return a row for each graph and purpose (`cntbench.exchange.scores.scored`)."""
-    table = plain_table(
+    table = FoldingTable(
         f"Scores on {escape(dataset.attrs['circuit'])}: AP is average precision, k the number of "
         f"true edges among {dataset.attrs['feasible_edges']} feasible ones",
         text=["purpose", "graph"],

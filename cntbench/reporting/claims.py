@@ -20,7 +20,7 @@ from cntbench.comparison.claims import (
 )
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import listed
-from cntbench.reporting.terminal import plain_table
+from cntbench.reporting.terminal import FoldingTable
 from cntbench.reporting.wording import interval, number
 from cntbench.results.integrity import audit_results
 from cntbench.views.readouts import task_of_interest
@@ -80,7 +80,7 @@ def claim_matrix(judgements: Sequence[Judgement]) -> RenderableType:
     names = list(dict.fromkeys(judgement.claim for judgement in judgements))
     ablations = list(dict.fromkeys(judgement.ablation for judgement in judgements))
     tasks = list(dict.fromkeys(judgement.task for judgement in judgements))
-    table = plain_table(
+    table = FoldingTable(
         "Claims: ✓ supported, ✗ not supported, ? inconclusive; "
         f"ablation{'s' if len(ablations) > 1 else ''}: " + ", ".join(map(escape, ablations)),
         text=["claim"],
@@ -135,7 +135,7 @@ def _lags(trees: Sequence[xr.DataTree]) -> RenderableType:
     gap = xr.concat([g["stability_gap"] for g in groups], "file", join="inner").mean("file")
     title = "Stability of spreaders' order minus gatherers' (τ among peers) at a lag of"
     shares = [f"{100 * lag:g} %" for lag in gap["lag"].values]
-    table = plain_table(title, text=["task", "ablation"], numbers=shares)
+    table = FoldingTable(title, text=["task", "ablation"], numbers=shares)
     for task in gap["task"].values:
         for ablation in gap["ablation"].values:
             row = gap.sel(task=task, ablation=ablation).values
@@ -156,7 +156,7 @@ def _gaps(path: str, root: xr.Dataset) -> Iterator[Text]:
 
 def _task_table(judgements: Sequence[Judgement]) -> RenderableType:
     judgements = sorted(judgements, key=lambda judgement: judgement.claim)
-    table = plain_table(f"Claims on {escape(judgements[0].task)}", text=["claim"])
+    table = FoldingTable(f"Claims on {escape(judgements[0].task)}", text=["claim"])
     return _with_rows(table, judgements, [judgement.claim for judgement in judgements])
 
 
@@ -164,7 +164,7 @@ def _claim_table(judgements: Sequence[Judgement]) -> RenderableType:
     first = judgements[0]
     title = Text(f"{first.claim}: {first.summary}", style="bold")
     quotation = Text(f"{first.text} ({first.source})")
-    table = plain_table()
+    table = FoldingTable()
     table.add_column("task", overflow="fold")
     rows = _with_rows(table, judgements, [judgement.task for judgement in judgements])
     return Group(title, quotation, rows)

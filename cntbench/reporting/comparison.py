@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from cntbench.reporting.terminal import plain_table
+from cntbench.reporting.terminal import FoldingTable
 from cntbench.reporting.wording import counted
 from cntbench.views.comparison import Method, Methods, methods
 from cntbench.views.missing import Missing
@@ -48,7 +48,7 @@ def _recovery(dataset: xr.Dataset, view: Methods) -> Table:
         for difficulty in dataset["difficulty"].values
         for truth in dataset["truth"].values
     ]
-    table = plain_table(
+    table = FoldingTable(
         "Recovery of planted edges, direct and total ones: AUROC / average precision, mean over "
         f"{', '.join(map(escape, view.circuits))}",
         text=["ablation"],
@@ -67,7 +67,7 @@ def _recovery(dataset: xr.Dataset, view: Methods) -> Table:
 
 def _diagnostics(dataset: xr.Dataset, view: Methods) -> Iterator[RenderableType]:
     """Yield what each method passes and fails, which were not tested, and why."""
-    table = plain_table(
+    table = FoldingTable(
         f"Diagnostics on {counted(dataset.sizes['special'], 'special circuit')}",
         text=["ablation"],
         numbers=["passed"],
@@ -116,7 +116,7 @@ def _pairs(dataset: xr.Dataset) -> Iterator[Table]:
         values = means.sel(task=task).transpose("ablation", "other_ablation").values
         for start in range(0, len(others), _COLUMNS):
             shown = range(start, min(start + _COLUMNS, len(others)))
-            table = plain_table(
+            table = FoldingTable(
                 f"Rank correlation of edges between ablations on {escape(str(task))}, mean over "
                 f"{counted(dataset.sizes['checkpoint'], 'checkpoint')}",
                 text=["ablation"],
@@ -130,7 +130,7 @@ def _pairs(dataset: xr.Dataset) -> Iterator[Table]:
 
 def _files(dataset: xr.Dataset) -> Iterator[Table]:
     for file in dataset["file"].values:
-        table = plain_table(
+        table = FoldingTable(
             f"Agreement with {escape(str(file))}, mean over "
             f"{counted(dataset.sizes['checkpoint'], 'checkpoint')}\nand its 95 % interval"
         )
@@ -149,7 +149,7 @@ def _files(dataset: xr.Dataset) -> Iterator[Table]:
 
 
 def _trained(dataset: xr.Dataset) -> Table:
-    table = plain_table(
+    table = FoldingTable(
         "Agreement with the other ablations, reliability by halves of the prompts and by draws,\n"
         f"cost relative to {dataset.attrs['yardstick']}",
         text=["ablation"],
@@ -188,7 +188,7 @@ def _stability(dataset: xr.Dataset) -> Iterator[Table]:
     if "score_prompts_low" in dataset:
         bounds = dataset["score_prompts_low"].notnull().any("ablation")
         purposes = [str(name) for name in dataset["purpose"].values[bounds.values]]
-    table = plain_table(
+    table = FoldingTable(
         "Stability over resamples of the prompts: Jaccard index of the circuits (the top tenth of\n"
         "the edges) of two resamples, prompts from which on it is 0.8; where 95 % of scores lie",
         text=["ablation"],
@@ -227,7 +227,7 @@ def verdict_tables(dataset: xr.Dataset) -> Iterator[RenderableType]:
     view = verdict(dataset)
     if view is None:
         return
-    table = plain_table(
+    table = FoldingTable(
         "Which method for which purpose: rank (= if shared), score and its 95 % interval over "
         f"{view.sample}; cost in forward passes, * if no other method is as good and as cheap. "
         "Ranks are by tests of pairs, with a false discovery rate of 5 %",

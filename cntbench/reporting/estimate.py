@@ -13,7 +13,7 @@ from cntbench.errors import listed
 from cntbench.estimate.estimate import CostEstimate
 from cntbench.estimate.utilisation import Utilisation
 from cntbench.models.trajectory import Checkpoint
-from cntbench.reporting.terminal import plain_table
+from cntbench.reporting.terminal import FoldingTable
 from cntbench.reporting.wording import counted, duration, quantity
 
 #: Number of checkpoints whose steps are printed: the first ones and the last one.
@@ -22,7 +22,7 @@ _PRINTED = 6
 
 def estimate_table(estimate: CostEstimate) -> RenderableType:
     """Return the cost of a checkpoint, task by task, and the cost of the run."""
-    table = plain_table(
+    table = FoldingTable(
         f"One checkpoint of {escape(estimate.trajectory)}, by "
         f"{counted(len(estimate.ablations), 'ablation')}: {escape(', '.join(estimate.ablations))}",
         text=["task"],

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from cntbench.errors import CntbenchError, listed
 from cntbench.reporting.sentences.answers import in_short
-from cntbench.reporting.terminal import plain_table
+from cntbench.reporting.terminal import FoldingTable
 from cntbench.results.film import usable
 from cntbench.results.integrity import audit_results
 from cntbench.results.selection import index_of
@@ -112,7 +112,7 @@ def _readouts(film: xr.Dataset, at: int) -> Table:
     middle = at if at < count - 1 else count // 2
     checkpoints = sorted({0, middle, count - 1})
     steps = ", ".join(str(film["step"].values[checkpoint]) for checkpoint in checkpoints)
-    table = plain_table(
+    table = FoldingTable(
         f"Readouts of the clean model at step{'s' if len(checkpoints) > 1 else ''} {steps}"
     )
     table.add_column("task")
@@ -130,7 +130,7 @@ def _readouts(film: xr.Dataset, at: int) -> Table:
 
 
 def _strengths(moment: xr.Dataset) -> Table:
-    table = plain_table(
+    table = FoldingTable(
         f"Strongest sources and targets on {escape(moment['task'].item())} at step "
         f"{int(moment['step'])}: mean influence per feasible edge",
         keys=0,
@@ -157,7 +157,7 @@ def _effects(moment: xr.Dataset, does: Mapping[str, tuple[ScoredBehaviour, ...]]
     effect = moment["readout_effect"].sel(readout="logit_difference")
     error = moment["readout_effect_se"].sel(readout="logit_difference")
     strongest = np.argsort(-np.abs(effect.values).max(axis=0), kind="stable")[:_ROWS]
-    table = plain_table(
+    table = FoldingTable(
         "Change of the logit difference when a component is ablated, on "
         f"{escape(moment['task'].item())} at step {int(moment['step'])} (± standard error), and "
         "what the head does",

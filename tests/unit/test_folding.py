@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from cntbench.reporting.terminal import plain_table
+from cntbench.reporting.terminal import FoldingTable
 
 
 def rendered(table, width: int) -> list[str]:
@@ -21,7 +21,7 @@ def words(lines: list[str]) -> set[str]:
 
 
 def wide():
-    table = plain_table(
+    table = FoldingTable(
         "A title of many words that is as long as two lines of a narrow terminal or three",
         text=["ablation"],
         numbers=[f"heading_number_{n}" for n in range(8)],
@@ -61,7 +61,7 @@ def test_the_names_of_rows_are_repeated_in_every_part():
 
 
 def test_a_cell_that_is_wider_than_the_terminal_is_broken_not_cut():
-    table = plain_table(text=["name"], numbers=["n"])
+    table = FoldingTable(text=["name"], numbers=["n"])
     table.add_row("x" * 50, "1")
     lines = rendered(table, 30)
     assert max(map(len, lines)) <= 30
@@ -69,7 +69,7 @@ def test_a_cell_that_is_wider_than_the_terminal_is_broken_not_cut():
 
 
 def test_texts_wrap_at_words_in_their_column():
-    table = plain_table(text=["name"])
+    table = FoldingTable(text=["name"])
     table.add_column("reason", overflow="fold")
     table.add_row("a", "some words that do not fit into one line of the column")
     lines = rendered(table, 30)
