@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -167,14 +167,14 @@ def depends_on_others(method: Ablation) -> bool:
     )
 
 
+@dataclass(frozen=True)
 class Cell:
     """One task at one checkpoint."""
 
-    def __init__(self, model: Decoder, task: Task, prompts: Prompts, seed: int) -> None:
-        self.model = model
-        self.task = task
-        self.prompts = prompts
-        self.seed = seed
+    model: Decoder
+    task: Task
+    prompts: Prompts
+    seed: int
 
     def measure(self, method: Ablation, prompts: Prompts, *, seed: int | None = None) -> np.ndarray:
         """Return the influence, dims ``source, target``."""

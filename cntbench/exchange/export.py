@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
-from xml.etree import ElementTree
-from xml.sax.saxutils import escape
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.errors import CntbenchError, PluginError, StorageError
+from cntbench.errors import CntbenchError, PluginError
 from cntbench.files.output import check_files, check_folder, check_output, is_folder
 from cntbench.plugins import find, room
 from cntbench.results.selection import CELL, indices_of, labels_of
-from cntbench.results.storage import file_name, make_folder, write_atomically
+from cntbench.results.storage import file_name, make_folder
 
 Cell = TypeVar("Cell")
-
-_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_IN_ATTRIBUTES = {'"': "&quot;", "\r": "&#13;", "\n": "&#10;", "\t": "&#09;"}
 
 
 def export(
@@ -169,37 +163,3 @@ def write_cells(
         write(cell, path)
         written.append(path)
     return written
-
-
-def write_xml(path: Path, write: Callable[[Path], None]) -> None:
-    """Write an XML file atomically.
-
-    Raises
-    ------
-    StorageError
-        If it cannot be written, or a label has characters that XML does not allow.
-    """
-
-    def checked(unfinished: Path) -> None:
-        write(unfinished)
-        ElementTree.parse(unfinished)
-
-    try:
-        write_atomically(path, checked)
-    except ElementTree.ParseError as error:
-        raise StorageError(
-            f"a label of the result is not allowed in XML: {error}", where=str(path)
-        ) from None
-
-
-def xml_text(text: str, where: str) -> str:
-    """Return text escaped for an XML attribute.
-
-    Raises
-    ------
-    StorageError
-        If it has characters that XML does not allow.
-    """
-    if _NOT_XML.search(text):
-        raise StorageError(f"a label of the result is not allowed in XML: {text!r}", where=where)
-    return escape(text, _IN_ATTRIBUTES)

@@ -14,12 +14,14 @@ A large film has millions of values, so the file is written edge by edge and nev
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import compress, count, pairwise, product
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 import xarray as xr
@@ -27,8 +29,8 @@ from numpy.typing import NDArray
 
 from cntbench.dynamics.role_summary import SIDE
 from cntbench.dynamics.roles import ROLES, strength
-from cntbench.errors import CntbenchError
-from cntbench.exchange.export import measured, write_cells, xml_text
+from cntbench.errors import CntbenchError, StorageError
+from cntbench.exchange.export import measured, write_cells
 from cntbench.files.attributes import __version__
 from cntbench.files.output import FileKind, contains
 from cntbench.results.selection import component_attributes
@@ -49,6 +51,9 @@ xsi:schemaLocation="{_NAMESPACE} {_NAMESPACE}/gexf.xsd" version="1.2">
     <creator>cntbench {__version__}</creator>
   </meta>
 """
+
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_IN_ATTRIBUTES = {'"': "&quot;", "\r": "&#13;", "\n": "&#10;", "\t": "&#09;"}
 
 Floats = NDArray[np.floating]
 
@@ -212,7 +217,7 @@ def _parts(graph: FilmGraph, where: str) -> Iterator[str]:
         of_edges["influence"] = "weight"  # Gephi's id for the weight
     ends = [f'" start="{start}" end="{end}" />\n' for start, end in graph.times]
     timed = ' timeformat="double"' if strengths or of_edges else ""
-    title = xml_text(graph.title, where)
+    title = _text(graph.title, where)
     yield _HEAD
     yield f'  <graph defaultedgetype="directed" mode="dynamic" name="{title}"{timed}>\n'
     yield from _declared('mode="dynamic" class="edge"', of_edges, "double")
@@ -221,12 +226,12 @@ def _parts(graph: FilmGraph, where: str) -> Iterator[str]:
     yield "    <nodes>\n"
     layers = [attributes["layer"] for attributes in graph.nodes.values()]
     for i, (component, attributes) in enumerate(graph.nodes.items()):
-        name = xml_text(component, where)
+        name = _text(component, where)
         x, y = (i - layers.index(layers[i])) * _COLUMN, layers[i] * _ROW  # a row for each layer
         yield f'      <node id="{name}" label="{name}">\n'
         yield f'        <viz:position x="{x}" y="{y}" z="0.0" />\n        <attvalues>\n'
         for key, value in attributes.items():
-            text = xml_text(str(value), where)
+            text = _text(str(value), where)
             yield f'          <attvalue for="{of_nodes[key]}" value="{text}" />\n'
         for key, number in strengths.items():
             yield _values(number, graph.strengths[key][:, i].tolist(), ends)
@@ -250,7 +255,7 @@ def _edges(
     graph: FilmGraph, numbers: Mapping[str, str], ends: Sequence[str], where: str
 ) -> Iterator[str]:
     """Yield the edges that have an influence at some checkpoint."""
-    names = [xml_text(name, where) for name in graph.nodes]
+    names = [_text(name, where) for name in graph.nodes]
     ids = count()
     spells = cache(partial(_spells, graph.times))
     yield "    <edges>\n"
@@ -287,3 +292,10 @@ def _spells(times: Sequence[tuple[float, float]], exists: bytes) -> str:
         else:
             merged.append((start, end))
     return "".join(f'          <spell start="{start}" end="{end}" />\n' for start, end in merged)
+
+
+def _text(text: str, where: str) -> str:
+    """Return text escaped for an XML attribute; some characters are not allowed in XML."""
+    if _NOT_XML.search(text):
+        raise StorageError(f"a label of the result is not allowed in XML: {text!r}", where=where)
+    return escape(text, _IN_ATTRIBUTES)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import networkx as nx
 import xarray as xr
 
 from cntbench.accessor.cnt import Cnt
-from cntbench.exchange.export import check_single, measured_cells, write_cells, write_xml
+from cntbench.errors import StorageError
+from cntbench.exchange.export import check_single, measured_cells, write_cells
 from cntbench.files.output import FileKind, contains
+from cntbench.results.storage import write_atomically
 
 SUFFIXES: tuple[str, ...] = (".graphml",)
 KIND = FileKind("a GraphML file", contains(b"<graphml"))
@@ -46,4 +49,14 @@ def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
 
 
 def _write(graph: nx.DiGraph, path: Path) -> None:
-    write_xml(path, lambda file: nx.write_graphml_xml(graph, file, named_key_ids=True))
+    """Write a graph atomically, checked: labels may have characters that XML does not allow."""
+
+    def checked(unfinished: Path) -> None:
+        nx.write_graphml_xml(graph, unfinished, named_key_ids=True)
+        ElementTree.parse(unfinished)
+
+    try:
+        write_atomically(path, checked)
+    except ElementTree.ParseError as error:
+        what = f"a label of the result is not allowed in XML: {error}"
+        raise StorageError(what, where=str(path)) from None
