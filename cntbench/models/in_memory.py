@@ -20,6 +20,7 @@ from cntbench.models.checkpoint_files import Tensors, shape_of
 from cntbench.models.decoder import Decoder
 from cntbench.models.foreign import foreign
 from cntbench.models.named_weights import TYPES, check_finite, revision
+from cntbench.models.origin import Origin
 from cntbench.models.parity import Parity
 from cntbench.models.precision import converted
 from cntbench.models.products import wide
@@ -37,7 +38,7 @@ USUAL = (
 
 
 @dataclass(frozen=True)
-class Memory:
+class Memory(Origin):
     """The origin of a model that has no files; ``what`` describes the model in messages."""
 
     what: str
@@ -45,18 +46,9 @@ class Memory:
     def __str__(self) -> str:
         return self.what
 
-    @property
-    def identity(self) -> str:
-        """Empty: only the weights identify the model."""
-        return ""
-
     def fetch(self, room: Path | None = None) -> Path:
         """Raise a `CheckpointError`: there is nothing to fetch."""
         raise CheckpointError("is in memory and has no files", where=self.what)
-
-    def at(self, identity: str) -> Memory:
-        """Return this origin."""
-        return self
 
 
 def read_model(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from cntbench.models.cache import cached_folder
 
@@ -13,14 +13,15 @@ from cntbench.models.cache import cached_folder
 LINKED = "linked.txt"
 
 
-class Origin(Protocol):
+class Origin(ABC):
     """A source of the ``config.json`` and the weights of a checkpoint."""
 
     @property
     def identity(self) -> str:
         """Identity of the files before they are read, such as a commit hash; empty if unknown."""
-        ...
+        return ""
 
+    @abstractmethod
     def fetch(self, room: Path | None = None) -> Path:
         """Return a folder with the files.
 
@@ -35,15 +36,14 @@ class Origin(Protocol):
         CheckpointError
             If the files cannot be obtained; a `MissingCheckpointError` if there are none.
         """
-        ...
 
     def at(self, identity: str) -> Origin:
         """Return this origin with another identity, or itself if it has no earlier states."""
-        ...
+        return self
 
 
 @dataclass(frozen=True)
-class Folder:
+class Folder(Origin):
     """A folder on this machine, whose files may change."""
 
     path: Path
@@ -51,18 +51,9 @@ class Folder:
     def __str__(self) -> str:
         return str(self.path)
 
-    @property
-    def identity(self) -> str:
-        """Empty, as the files may change."""
-        return ""
-
     def fetch(self, room: Path | None = None) -> Path:
         """Return the folder itself."""
         return self.path
-
-    def at(self, identity: str) -> Origin:
-        """Return the origin itself."""
-        return self
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from cntbench.errors import CheckpointError, MissingCheckpointError
 from cntbench.models import weight_files
 from cntbench.models.hub import client
 from cntbench.models.hub.problems import offline_hint
+from cntbench.models.origin import Origin
 from cntbench.models.outline import Outline
 from cntbench.models.trajectory import Checkpoint
 from cntbench.models.weight_samples import WeightSample, joined, sample_safetensors
@@ -22,7 +23,7 @@ MARK = ".whole"
 
 
 @dataclass(frozen=True)
-class HubRevision:
+class HubRevision(Origin):
     """The files of a commit: in the hub cache, or downloaded.
 
     Parameters

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cntbench.components import Component, feasible
+from cntbench.errors import SpecError
 from cntbench.models.planted.blueprint import Blueprint, draft
-from cntbench.models.planted.spec import STILL, CircuitSpec, DiagnosticSpec, Difficulty
+from cntbench.models.planted.spec import STILL, CircuitSpec, DiagnosticSpec, Difficulty, Trained
 from cntbench.specs import build, read_toml
 
 if TYPE_CHECKING:
@@ -137,11 +138,10 @@ class Circuit:
         step
             Training step; without it, dynamics are ignored.
         """
-        from cntbench.models.planted import trained, weights
+        from cntbench.models.planted import weights
 
         if self.blueprint.trained is not None:
-            folder = self.path.parent / self.blueprint.trained.folder
-            return trained.read(self.blueprint, folder)
+            return _read_trained(self.blueprint, self.blueprint.trained, self.path.parent)
         dynamics = self.blueprint.dynamics
         moment = STILL if dynamics is None or step is None else dynamics.at(step)
         return weights.build(self.blueprint, difficulty or "exact", seed, moment)
@@ -161,3 +161,32 @@ class Circuit:
         for source, target in edges:
             array[self.blueprint.index[source], self.blueprint.index[target]] = True
         return array
+
+
+def _read_trained(
+    blueprint: Blueprint, trained: Trained, beside: Path
+) -> tuple[PretrainedConfig, dict[str, Tensor]]:
+    """Return the config and the tensors of a checkpoint, checked against the circuit's file."""
+    from cntbench.models import checkpoint_files, named_weights
+
+    folder = beside / trained.folder
+    config: PretrainedConfig = checkpoint_files.read_config(folder)
+    where = f"{blueprint.where}: trained"
+    shape, spec = checkpoint_files.shape_of(config, folder), blueprint.spec
+    stated = {
+        "components": (shape.components, blueprint.components),
+        "vocabulary": (shape.vocabulary, spec.vocabulary),
+        "context": (shape.context, spec.context),
+    }
+    for key, (actual, expected) in stated.items():
+        if actual != expected:
+            what = f"the model in {folder} has other {key} than the file"
+            raise SpecError(what, where=f"{where}.folder")
+    stored = checkpoint_files.read_tensors(folder)
+    if (revision := named_weights.revision(stored)) != trained.revision:
+        raise SpecError(
+            f"the tensors in {folder} do not match the revision in the file",
+            where=f"{where}.revision",
+            hint=f"Their SHA-256 is {revision}.",
+        )
+    return config, {name: tensor.float() for name, tensor in stored.items()}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
@@ -42,12 +41,12 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
         If ``where`` is malformed, there is no such repository, it has none of the revisions, or the
         hub cannot be reached and the cache has none of them.
     """
-    resolved = _resolved(where, progress)
-    config, tokenizer = _described([origin for origin in resolved.origins if origin.commit])
+    checkpoints, present = _resolved(where, progress)
+    config, tokenizer = _described(present)
     return Trajectory(
-        f"hub:{resolved.repository}",
+        f"hub:{where.partition('@')[0]}",
         checkpoint_files.read_shape(config),
-        resolved.checkpoints,
+        checkpoints,
         tokenizer=tokenizer,
         config=config,
     )
@@ -66,8 +65,7 @@ def outline_trajectory(where: str, progress: Progress, *, tokenizer: bool) -> Tr
     """
     repository = where.partition("@")[0]
     outline = pythia().get(repository)
-    resolved = _resolved(where, progress, unknown=outline is not None)
-    present = [origin for origin in resolved.origins if origin.commit]
+    checkpoints, present = _resolved(where, progress, unknown=outline is not None)
     config = None
     if outline is None:
         config, tokenizer_file = _described(present, only_config=not tokenizer)
@@ -77,23 +75,20 @@ def outline_trajectory(where: str, progress: Progress, *, tokenizer: bool) -> Tr
     return Trajectory(
         f"hub:{repository}",
         checkpoint_files.shape_of(outline.config),
-        resolved.checkpoints,
+        checkpoints,
         tokenizer=tokenizer_file,
         config=config,
         outline=outline,
     )
 
 
-class _Resolved(NamedTuple):
-    """A repository and the requested revisions."""
+def _resolved(
+    where: str, progress: Progress, *, unknown: bool = False
+) -> tuple[tuple[Checkpoint, ...], list[HubRevision]]:
+    """Return the requested checkpoints, and the revisions whose commits are known.
 
-    repository: str
-    checkpoints: tuple[Checkpoint, ...]
-    origins: list[HubRevision]
-
-
-def _resolved(where: str, progress: Progress, *, unknown: bool = False) -> _Resolved:
-    """Resolve revisions to commits; with ``unknown``, all of them may be unknown."""
+    With ``unknown``, there may be none.
+    """
     repository, _, text = where.partition("@")
     opened = f"hub:{where}"
     try:
@@ -102,22 +97,23 @@ def _resolved(where: str, progress: Progress, *, unknown: bool = False) -> _Reso
         raise CheckpointError(
             f"{repository!r} is not the name of a repository", where=opened, hint=revisions.EXPECTED
         ) from None
-    present = client.references(repository, ()).commits if "*" in text else ()
-    requested = revisions.parse(text, where=opened, present=present)
+    names = client.references(repository, ()).commits if "*" in text else ()
+    requested = revisions.parse(text, where=opened, present=names)
     progress("resolving revisions", 0, len(requested))
     known = client.references(repository, [revision.name for revision in requested])
     origins = [
         HubRevision(repository, name, known.commits.get(name, ""), known.unreachable, known.cut_off)
         for name, *_ in requested
     ]
-    if not any(origin.commit for origin in origins) and not (unknown and known.unreachable):
+    present = [origin for origin in origins if origin.commit]
+    if not present and not (unknown and known.unreachable):
         raise _no_revision(origins, known, repository)
     progress("resolving revisions", len(requested), len(requested))
     checkpoints = tuple(
         Checkpoint(name, step, "", origin, tokens_seen)
         for (name, step, tokens_seen), origin in zip(requested, origins, strict=True)
     )
-    return _Resolved(repository, checkpoints, origins)
+    return checkpoints, present
 
 
 def _described(
