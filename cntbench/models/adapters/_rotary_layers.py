@@ -12,18 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cntbench.errors import CheckpointError, nearest
-from cntbench.models.adapters._base import (
-    ACTIVATIONS,
-    NORM_AFTER_HEADS,
-    Shape,
-    check_common,
-    check_mlps,
-    joined_heads,
-    linear,
-    shape_from,
-    unembedding,
-    without_empty_mlps,
-)
+from cntbench.models.adapters import _base as base
 from cntbench.models.blocks import Attention
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.feed_forward import MLP
@@ -47,7 +36,7 @@ def sizes(
     partial: bool = False,
     rotary_types: Sequence[str] = TYPES,
     without: bool = False,
-) -> Shape:
+) -> base.Shape:
     """Return the sizes of a model.
 
     Takes whether heads may rotate only a part of their dims, the types of rotary embeddings that
@@ -58,7 +47,7 @@ def sizes(
     CheckpointError
         If the config has an option that is not supported.
     """
-    check_common(config, activation_of(config))
+    base.check_common(config, activation_of(config))
     check_rotary(config, rotary_types)
     heads, key_heads = config.num_attention_heads, config.num_key_value_heads
     width = width_of(config)
@@ -76,18 +65,18 @@ def sizes(
         )
     windows(config)
     if not without:
-        check_mlps(config.intermediate_size)
-    return shape_from(config, mlps=config.intermediate_size > 0)
+        base.check_mlps(config.intermediate_size)
+    return base.shape_from(config, mlps=config.intermediate_size > 0)
 
 
-def sizes_with_output_norms(config: Any) -> Shape:
+def sizes_with_output_norms(config: Any) -> base.Shape:
     """Return the sizes of a model with norms after its sublayers; raises as `sizes` does."""
     if config.attention_bias:
         raise CheckpointError(
             "a bias of attention's output before a norm belongs to no head",
             hint="Allowed: attention_bias = false, as in all published models.",
         )
-    return replace(sizes(config), refused=(("atp_star", NORM_AFTER_HEADS),))
+    return replace(sizes(config), refused=(("atp_star", base.NORM_AFTER_HEADS),))
 
 
 def width_of(config: Any) -> int:
@@ -137,10 +126,11 @@ def attention(
     Takes the scale of the norm that the heads read through, None if it has none, and whether the
     maps to queries, keys and values have biases, and whether the output has one.
     """
-    maps = [linear(tensors, f"{prefix}self_attn.{kind}_proj", bias=biases[0]) for kind in "qkv"]
+    names = (f"{prefix}self_attn.{kind}_proj" for kind in "qkv")
+    maps = [base.linear(tensors, name, bias=biases[0]) for name in names]
     maps = maps if scale is None else [linear_map.after(scale) for linear_map in maps]
-    output = linear(tensors, f"{prefix}self_attn.o_proj", bias=biases[1])
-    return joined_heads(maps, output, rotary.width, rotary, config.num_key_value_heads)
+    output = base.linear(tensors, f"{prefix}self_attn.o_proj", bias=biases[1])
+    return base.joined_heads(maps, output, rotary.width, rotary, config.num_key_value_heads)
 
 
 def with_input_norms(
@@ -167,12 +157,12 @@ def gated_mlp(
     Takes the scale of the norm that it reads through, None if it has none.
     """
     inner, gate = (
-        linear(tensors, f"{prefix}mlp.{kind}_proj", bias=bias) for kind in ("up", "gate")
+        base.linear(tensors, f"{prefix}mlp.{kind}_proj", bias=bias) for kind in ("up", "gate")
     )
     if scale is not None:
         inner, gate = inner.after(scale), gate.after(scale)
-    outer = linear(tensors, f"{prefix}mlp.down_proj", bias=bias)
-    return MLP(inner, outer, ACTIVATIONS[activation_of(config)], gate=gate)
+    outer = base.linear(tensors, f"{prefix}mlp.down_proj", bias=bias)
+    return MLP(inner, outer, base.ACTIVATIONS[activation_of(config)], gate=gate)
 
 
 def embedded(tokens: Tensor, *, weight: Tensor, scale: float) -> Tensor:
@@ -193,15 +183,15 @@ def rotaries(config: Any, like: Tensor) -> list[Rotary]:
 
 
 def assembled(
-    config: Any, tensors: Mapping[str, Tensor], size: Shape, stages: Sequence[Stage]
+    config: Any, tensors: Mapping[str, Tensor], size: base.Shape, stages: Sequence[Stage]
 ) -> Decoder:
     """Return the decoder of stages between an embedding and a norm with the names of Llama."""
     embedding = tensors["model.embed_tokens.weight"]
     return Decoder(
         embed=partial(F.embedding, weight=embedding),
-        stages=without_empty_mlps(stages),
+        stages=base.without_empty_mlps(stages),
         final_norm=RMSNorm(config.rms_norm_eps, tensors["model.norm.weight"]),
-        unembed=unembedding(tensors, "lm_head", embedding=embedding, config=config),
+        unembed=base.unembedding(tensors, "lm_head", embedding=embedding, config=config),
         components=size.components,
         context=size.context,
     )

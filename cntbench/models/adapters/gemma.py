@@ -16,17 +16,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from torch import Tensor
 
 from cntbench.errors import CheckpointError
-from cntbench.models.adapters._base import Shape, scaled_queries, unembedding, within
-from cntbench.models.adapters._rotary_layers import (
-    attention,
-    embedded,
-    gated_mlp,
-    rotaries,
-    sizes_with_output_norms,
-    width_of,
-    windows,
-    with_input_norms,
-)
+from cntbench.models.adapters import _rotary_layers as layers
+from cntbench.models.adapters._base import Shape, scaled_queries, within
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.maps import CappedLinear, RMSNorm
 from cntbench.models.rotary import ROTARY_BUFFERS
@@ -43,7 +34,7 @@ EXACT = "norms before and after sublayers, soft caps, QK-norm, alternating slidi
 
 def shape(config: Config) -> Shape:
     """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
-    size = sizes_with_output_norms(config)
+    size = layers.sizes_with_output_norms(config)
     if config.use_bidirectional_attention:
         raise CheckpointError(
             "attention to later tokens is not supported",
@@ -64,33 +55,32 @@ def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
     size = shape(config)
     embedding, epsilon = tensors["model.embed_tokens.weight"], config.rms_norm_eps
     norm, stages = RMSNorm(epsilon), list[Stage]()
-    factor = (width_of(config) / config.query_pre_attn_scalar) ** 0.5
+    factor = (layers.width_of(config) / config.query_pre_attn_scalar) ** 0.5
     # Gemma 3 has the key, and transformers does not use it.
     cap = config.attn_logit_softcapping if config.model_type == "gemma2" else None
-    layers = zip(rotaries(config, embedding), windows(config), strict=True)
-    for layer, (rotary, window) in enumerate(layers):
+    attending = zip(layers.rotaries(config, embedding), layers.windows(config), strict=True)
+    for layer, (rotary, window) in enumerate(attending):
         prefix = f"model.layers.{layer}."
 
         def scale(name: str, prefix: str = prefix) -> Tensor:
             return 1 + tensors[f"{prefix}{name}.weight"]
 
-        heads = attention(config, tensors, prefix, rotary, scale=scale("input_layernorm"))
+        heads = layers.attention(config, tensors, prefix, rotary, scale=scale("input_layernorm"))
         if config.model_type == "gemma3_text":
             query, key = scale("self_attn.q_norm"), scale("self_attn.k_norm")
-            heads = with_input_norms(heads, rotary, query, key, epsilon)
+            heads = layers.with_input_norms(heads, rotary, query, key, epsilon)
         heads = within(scaled_queries(heads, factor), window, cap)
         heads = heads.before(RMSNorm(epsilon, scale("post_attention_layernorm")))
-        mlp = gated_mlp(config, tensors, prefix, scale=scale("pre_feedforward_layernorm"))
+        mlp = layers.gated_mlp(config, tensors, prefix, scale=scale("pre_feedforward_layernorm"))
         mlp = replace(mlp, after=RMSNorm(epsilon, scale("post_feedforward_layernorm")))
         stages += [Stage(norm, (heads,)), Stage(norm, (mlp,))]
-    unembed = unembedding(tensors, "lm_head", embedding=embedding, config=config)
+    model = layers.assembled(config, tensors, size, stages)
+    unembed = model.unembed
     if config.final_logit_softcapping is not None:
         unembed = CappedLinear(unembed.weight, unembed.bias, config.final_logit_softcapping)
-    return Decoder(
-        embed=partial(embedded, weight=embedding, scale=config.hidden_size**0.5),
-        stages=tuple(stages),
+    return replace(
+        model,
+        embed=partial(layers.embedded, weight=embedding, scale=config.hidden_size**0.5),
         final_norm=RMSNorm(epsilon, 1 + tensors["model.norm.weight"]),
         unembed=unembed,
-        components=size.components,
-        context=size.context,
     )

@@ -12,16 +12,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from cntbench.errors import CheckpointError
-from cntbench.models.adapters._base import (
-    ACTIVATIONS,
-    Shape,
-    check_common,
-    check_mlps,
-    layer_norm,
-    scaled_queries,
-    shape_from,
-    unembedding,
-)
+from cntbench.models.adapters import _base as base
 from cntbench.models.adapters._layer_norm_layers import with_positions
 from cntbench.models.blocks import Attention
 from cntbench.models.decoder import Decoder, Stage
@@ -36,15 +27,15 @@ EXACT = "learned positions, attention scores scaled by layer"
 BUFFERS = ("attn.bias", "attn.masked_bias")
 
 
-def shape(config: GPT2Config) -> Shape:
+def shape(config: GPT2Config) -> base.Shape:
     """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
-    check_common(config, config.activation_function)
-    check_mlps(config.n_inner)
+    base.check_common(config, config.activation_function)
+    base.check_mlps(config.n_inner)
     if config.add_cross_attention:
         raise CheckpointError(
             "cross-attention is not supported", hint="Allowed: add_cross_attention = false."
         )
-    return shape_from(config)
+    return base.shape_from(config)
 
 
 def decoder(config: GPT2Config, tensors: Mapping[str, Tensor]) -> Decoder:
@@ -58,15 +49,15 @@ def decoder(config: GPT2Config, tensors: Mapping[str, Tensor]) -> Decoder:
         mlp = MLP(
             _folded(tensors, f"{prefix}mlp.c_fc", f"{prefix}ln_2"),
             _linear(tensors, f"{prefix}mlp.c_proj"),
-            ACTIVATIONS[config.activation_function],
+            base.ACTIVATIONS[config.activation_function],
         )
         attention = _attention(config, tensors, prefix, layer)
         stages += [Stage(norm, (attention,)), Stage(norm, (mlp,))]
     return Decoder(
         embed=partial(with_positions, words=words, positions=positions),
         stages=tuple(stages),
-        final_norm=layer_norm(tensors, "transformer.ln_f", config.layer_norm_epsilon),
-        unembed=unembedding(tensors, "lm_head", embedding=words, config=config),
+        final_norm=base.layer_norm(tensors, "transformer.ln_f", config.layer_norm_epsilon),
+        unembed=base.unembedding(tensors, "lm_head", embedding=words, config=config),
         components=size.components,
         context=size.context,
     )
@@ -96,4 +87,4 @@ def _attention(
         output=output.weight.mT.unflatten(0, (config.n_head, width)).contiguous(),
         output_bias=output.bias,
     )
-    return scaled_queries(heads, scale)
+    return base.scaled_queries(heads, scale)

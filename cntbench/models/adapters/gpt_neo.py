@@ -12,18 +12,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from cntbench.errors import CheckpointError, nearest
-from cntbench.models.adapters._base import (
-    ACTIVATIONS,
-    Shape,
-    check_common,
-    layer_norm,
-    linear,
-    scaled_queries,
-    shape_from,
-    unembedding,
-    within,
-    without_empty_mlps,
-)
+from cntbench.models.adapters import _base as base
 from cntbench.models.adapters._layer_norm_layers import attention, folded, with_positions
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.feed_forward import MLP
@@ -38,15 +27,15 @@ EXACT = "learned positions, scores that are not scaled, local windows"
 KINDS = ("global", "local")
 
 
-def shape(config: GPTNeoConfig) -> Shape:
+def shape(config: GPTNeoConfig) -> base.Shape:
     """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
-    check_common(config, config.activation_function)
+    base.check_common(config, config.activation_function)
     for kind in config.attention_layers:
         if kind not in KINDS:
             raise CheckpointError(
                 f"attention of type {kind!r} is not supported", hint=nearest(kind, KINDS)
             )
-    return shape_from(config, mlps=config.intermediate_size != 0)
+    return base.shape_from(config, mlps=config.intermediate_size != 0)
 
 
 def decoder(config: GPTNeoConfig, tensors: Mapping[str, Tensor]) -> Decoder:
@@ -61,18 +50,18 @@ def decoder(config: GPTNeoConfig, tensors: Mapping[str, Tensor]) -> Decoder:
         names = f"{prefix}attn.attention.", f"{prefix}ln_1"
         heads = attention(tensors, *names, config.num_heads, biases=(False, True))
         window = config.window_size if kind == "local" else None
-        heads = within(scaled_queries(heads, factor), window)
+        heads = base.within(base.scaled_queries(heads, factor), window)
         mlp = MLP(
             folded(tensors, f"{prefix}mlp.c_fc", f"{prefix}ln_2"),
-            linear(tensors, f"{prefix}mlp.c_proj"),
-            ACTIVATIONS[config.activation_function],
+            base.linear(tensors, f"{prefix}mlp.c_proj"),
+            base.ACTIVATIONS[config.activation_function],
         )
         stages += [Stage(norm, (heads,)), Stage(norm, (mlp,))]
     return Decoder(
         embed=partial(with_positions, words=words, positions=positions),
-        stages=without_empty_mlps(stages),
-        final_norm=layer_norm(tensors, "transformer.ln_f", config.layer_norm_epsilon),
-        unembed=unembedding(tensors, "lm_head", embedding=words, config=config),
+        stages=base.without_empty_mlps(stages),
+        final_norm=base.layer_norm(tensors, "transformer.ln_f", config.layer_norm_epsilon),
+        unembed=base.unembedding(tensors, "lm_head", embedding=words, config=config),
         components=size.components,
         context=size.context,
     )

@@ -12,16 +12,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from torch import Tensor
 
-from cntbench.models.adapters._base import (
-    ACTIVATIONS,
-    Shape,
-    check_common,
-    layer_norm,
-    linear,
-    shape_from,
-    unembedding,
-    without_empty_mlps,
-)
+from cntbench.models.adapters import _base as base
 from cntbench.models.adapters._layer_norm_layers import folded
 from cntbench.models.blocks import Attention
 from cntbench.models.decoder import Decoder, Stage
@@ -36,14 +27,16 @@ MODEL_TYPES = ("gpt_neox",)
 EXACT = "parallel or sequential blocks, rotary positions on a part of each head"
 BUFFERS = ("attention.bias", "attention.masked_bias", *ROTARY_BUFFERS)
 RENAMED = {"embed_out": "lm_head"}
+#: Names of the unembedding on disk and in memory.
+UNEMBEDDING = ("embed_out", "lm_head")
 
 
-def shape(config: GPTNeoXConfig) -> Shape:
+def shape(config: GPTNeoXConfig) -> base.Shape:
     """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
-    check_common(config, config.hidden_act)
+    base.check_common(config, config.hidden_act)
     check_rotary(config)
     mlps = config.intermediate_size > 0
-    return shape_from(config, parallel=config.use_parallel_residual, mlps=mlps)
+    return base.shape_from(config, parallel=config.use_parallel_residual, mlps=mlps)
 
 
 def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:
@@ -60,8 +53,8 @@ def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:
         attention = _attention(config, tensors, prefix, rotary)
         mlp = MLP(
             folded(tensors, f"{prefix}mlp.dense_h_to_4h", f"{prefix}post_attention_layernorm"),
-            linear(tensors, f"{prefix}mlp.dense_4h_to_h"),
-            ACTIVATIONS[config.hidden_act],
+            base.linear(tensors, f"{prefix}mlp.dense_4h_to_h"),
+            base.ACTIVATIONS[config.hidden_act],
         )
         if config.use_parallel_residual:
             stages.append(Stage(norm, (attention, mlp)))
@@ -69,10 +62,9 @@ def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:
             stages += [Stage(norm, (attention,)), Stage(norm, (mlp,))]
     return Decoder(
         embed=partial(F.embedding, weight=embedding),
-        stages=without_empty_mlps(stages),
-        final_norm=layer_norm(tensors, "gpt_neox.final_layer_norm", config.layer_norm_eps),
-        # The names on disk and in memory.
-        unembed=unembedding(tensors, "embed_out", "lm_head", embedding=embedding, config=config),
+        stages=base.without_empty_mlps(stages),
+        final_norm=base.layer_norm(tensors, "gpt_neox.final_layer_norm", config.layer_norm_eps),
+        unembed=base.unembedding(tensors, *UNEMBEDDING, embedding=embedding, config=config),
         components=size.components,
         context=size.context,
     )
@@ -90,7 +82,7 @@ def _attention(
         query, key, value = rows.unflatten(0, (heads, 3, -1)).unbind(1)
         return rotary.arranged(query, key, value)
 
-    dense = linear(tensors, f"{prefix}attention.dense", bias=bias)
+    dense = base.linear(tensors, f"{prefix}attention.dense", bias=bias)
     return Attention.make(
         Linear(by_kind(fused.weight), by_kind(fused.bias)),
         output=dense.weight.mT.unflatten(0, (heads, -1)).contiguous(),

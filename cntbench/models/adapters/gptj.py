@@ -14,15 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cntbench.errors import CheckpointError
-from cntbench.models.adapters._base import (
-    ACTIVATIONS,
-    Shape,
-    check_common,
-    check_mlps,
-    layer_norm,
-    linear,
-    shape_from,
-)
+from cntbench.models.adapters import _base as base
 from cntbench.models.adapters._layer_norm_layers import attention, folded
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.feed_forward import MLP
@@ -37,17 +29,17 @@ BUFFERS = ("attn.bias", "attn.masked_bias", "attn.embed_positions")
 EXACT = "parallel blocks after one norm, rotary positions on neighbouring dims of a part of heads"
 
 
-def shape(config: GPTJConfig) -> Shape:
+def shape(config: GPTJConfig) -> base.Shape:
     """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
-    check_common(config, config.activation_function)
-    check_mlps(config.n_inner)
+    base.check_common(config, config.activation_function)
+    base.check_mlps(config.n_inner)
     width, rotated = config.n_embd // config.n_head, config.rotary_dim
     if not rotated or rotated % 2 or rotated > width:
         raise CheckpointError(
             f"rotary_dim = {rotated} does not fit into heads of {width} dims",
             hint="Allowed: an even number up to n_embd / n_head.",
         )
-    return shape_from(config, parallel=True)
+    return base.shape_from(config, parallel=True)
 
 
 def decoder(config: GPTJConfig, tensors: Mapping[str, Tensor]) -> Decoder:
@@ -67,15 +59,15 @@ def decoder(config: GPTJConfig, tensors: Mapping[str, Tensor]) -> Decoder:
         heads = attention(tensors, *names, config.n_head, biases=(False, False), rotary=rotary)
         mlp = MLP(
             folded(tensors, f"{prefix}mlp.fc_in", f"{prefix}ln_1"),
-            linear(tensors, f"{prefix}mlp.fc_out"),
-            ACTIVATIONS[config.activation_function],
+            base.linear(tensors, f"{prefix}mlp.fc_out"),
+            base.ACTIVATIONS[config.activation_function],
         )
         stages.append(Stage(norm, (heads, mlp)))
     tied = config.tie_word_embeddings and "lm_head.weight" not in tensors
     return Decoder(
         embed=partial(F.embedding, weight=embedding),
         stages=tuple(stages),
-        final_norm=layer_norm(tensors, "transformer.ln_f", config.layer_norm_epsilon),
+        final_norm=base.layer_norm(tensors, "transformer.ln_f", config.layer_norm_epsilon),
         unembed=Linear(embedding if tied else tensors["lm_head.weight"], tensors["lm_head.bias"]),
         components=size.components,
         context=size.context,

@@ -13,16 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from torch import Tensor
 
+from cntbench.models.adapters import _rotary_layers as layers
 from cntbench.models.adapters._base import Shape, within
-from cntbench.models.adapters._rotary_layers import (
-    assembled,
-    attention,
-    gated_mlp,
-    sizes,
-    width_of,
-    windows,
-    with_input_norms,
-)
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.maps import RMSNorm
 from cntbench.models.rotary import ROTARY_BUFFERS, Rotary
@@ -40,27 +32,27 @@ BUFFERS = ROTARY_BUFFERS
 
 def shape(config: Config) -> Shape:
     """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
-    return sizes(config, without=True)
+    return layers.sizes(config, without=True)
 
 
 def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
     """Map a ``state_dict`` of the family to stages."""
-    size, norm, width = shape(config), RMSNorm(config.rms_norm_eps), width_of(config)
+    size, norm, width = shape(config), RMSNorm(config.rms_norm_eps), layers.width_of(config)
     rotary = Rotary(config, width, width, tensors["model.embed_tokens.weight"])
     bias = _biased(config)
     stages: list[Stage] = []
-    for layer, window in enumerate(windows(config)):
+    for layer, window in enumerate(layers.windows(config)):
         prefix = f"model.layers.{layer}."
         scale = tensors[f"{prefix}input_layernorm.weight"]
         biases = bias["input"], bias["output"]
-        heads = attention(config, tensors, prefix, rotary, scale=scale, biases=biases)
+        heads = layers.attention(config, tensors, prefix, rotary, scale=scale, biases=biases)
         if config.model_type == "qwen3":
             query, key = (tensors[f"{prefix}self_attn.{kind}_norm.weight"] for kind in ("q", "k"))
-            heads = with_input_norms(heads, rotary, query, key, config.rms_norm_eps)
+            heads = layers.with_input_norms(heads, rotary, query, key, config.rms_norm_eps)
         scale = tensors[f"{prefix}post_attention_layernorm.weight"]
-        mlp = gated_mlp(config, tensors, prefix, scale=scale, bias=bias["mlp"])
+        mlp = layers.gated_mlp(config, tensors, prefix, scale=scale, bias=bias["mlp"])
         stages += [Stage(norm, (within(heads, window),)), Stage(norm, (mlp,))]
-    return assembled(config, tensors, size, stages)
+    return layers.assembled(config, tensors, size, stages)
 
 
 def _biased(config: Config) -> dict[str, bool]:

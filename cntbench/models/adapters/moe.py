@@ -16,16 +16,8 @@ import torch
 from torch import Tensor
 
 from cntbench.errors import CheckpointError
+from cntbench.models.adapters import _rotary_layers as layers
 from cntbench.models.adapters._base import ACTIVATIONS, ROUTER, Shape, linear, within
-from cntbench.models.adapters._rotary_layers import (
-    assembled,
-    attention,
-    gated_mlp,
-    sizes,
-    width_of,
-    windows,
-    with_input_norms,
-)
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.experts import Experts
 from cntbench.models.feed_forward import MLP
@@ -56,10 +48,10 @@ def shape(config: Config) -> Shape:
             f"{config.num_experts_per_tok} experts for each token of {config.num_experts}",
             hint="Allowed: num_experts_per_tok from 1 to num_experts.",
         )
-    known, layers = sizes(config), range(config.num_hidden_layers)
-    experts = tuple(config.num_experts * _is_sparse(config, layer) for layer in layers)
+    size, numbers = layers.sizes(config), range(config.num_hidden_layers)
+    experts = tuple(config.num_experts * _is_sparse(config, layer) for layer in numbers)
     return replace(
-        known,
+        size,
         refused=(("relp", ROUTER), ("gim", ROUTER)),
         experts=experts,
         experts_per_token=config.num_experts_per_tok,
@@ -95,24 +87,24 @@ def merged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
     """Map a ``state_dict`` of the family to stages."""
-    size, norm, width = shape(config), RMSNorm(config.rms_norm_eps), width_of(config)
+    size, norm, width = shape(config), RMSNorm(config.rms_norm_eps), layers.width_of(config)
     rotary = Rotary(config, width, width, tensors["model.embed_tokens.weight"])
     biases = 2 * (config.attention_bias,)
     stages: list[Stage] = []
-    for layer, window in enumerate(windows(config)):
+    for layer, window in enumerate(layers.windows(config)):
         prefix = f"model.layers.{layer}."
         before_heads, before_mlp, query, key = (
             tensors[f"{prefix}{name}.weight"] for name in _NORMS
         )
-        heads = attention(config, tensors, prefix, rotary, scale=before_heads, biases=biases)
-        heads = with_input_norms(heads, rotary, query, key, config.rms_norm_eps)
+        heads = layers.attention(config, tensors, prefix, rotary, scale=before_heads, biases=biases)
+        heads = layers.with_input_norms(heads, rotary, query, key, config.rms_norm_eps)
         block: Experts | MLP
         if _is_sparse(config, layer):
             block = _experts(config, tensors, f"{prefix}mlp.", before_mlp)
         else:
-            block = gated_mlp(config, tensors, prefix, scale=before_mlp)
+            block = layers.gated_mlp(config, tensors, prefix, scale=before_mlp)
         stages += [Stage(norm, (within(heads, window),)), Stage(norm, (block,))]
-    return assembled(config, tensors, size, stages)
+    return layers.assembled(config, tensors, size, stages)
 
 
 def _is_sparse(config: Config, layer: int) -> bool:

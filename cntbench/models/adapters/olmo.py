@@ -13,16 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from torch import Tensor
 
+from cntbench.models.adapters import _rotary_layers as layers
 from cntbench.models.adapters._base import Shape, within
-from cntbench.models.adapters._rotary_layers import (
-    assembled,
-    attention,
-    gated_mlp,
-    rotaries,
-    sizes_with_output_norms,
-    windows,
-    with_input_norms,
-)
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.maps import RMSNorm, Unnormed
 from cntbench.models.rotary import ROTARY_BUFFERS
@@ -45,19 +37,20 @@ EXACT = "norms after sublayers, QK-norm over all heads, sliding windows, rotary 
 
 def shape(config: Config) -> Shape:
     """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
-    return sizes_with_output_norms(config)
+    return layers.sizes_with_output_norms(config)
 
 
 def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
     """Map a ``state_dict`` of the family to stages."""
     size, epsilon, stages = shape(config), config.rms_norm_eps, list[Stage]()
-    rotary_of_layers = rotaries(config, tensors["model.embed_tokens.weight"])
-    for layer, (rotary, window) in enumerate(zip(rotary_of_layers, windows(config), strict=True)):
+    rotary_of_layers = layers.rotaries(config, tensors["model.embed_tokens.weight"])
+    attending = zip(rotary_of_layers, layers.windows(config), strict=True)
+    for layer, (rotary, window) in enumerate(attending):
         prefix = f"model.layers.{layer}."
         query, key, after_heads, after_mlp = (tensors[f"{prefix}{name}.weight"] for name in _NORMS)
-        heads = within(attention(config, tensors, prefix, rotary), window)
-        heads = with_input_norms(heads, rotary, query, key, epsilon)
+        heads = within(layers.attention(config, tensors, prefix, rotary), window)
+        heads = layers.with_input_norms(heads, rotary, query, key, epsilon)
         heads = heads.before(RMSNorm(epsilon, after_heads))
-        mlp = replace(gated_mlp(config, tensors, prefix), after=RMSNorm(epsilon, after_mlp))
+        mlp = replace(layers.gated_mlp(config, tensors, prefix), after=RMSNorm(epsilon, after_mlp))
         stages += [Stage(Unnormed(), (heads,)), Stage(Unnormed(), (mlp,))]
-    return assembled(config, tensors, size, stages)
+    return layers.assembled(config, tensors, size, stages)

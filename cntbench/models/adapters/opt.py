@@ -12,16 +12,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from cntbench.errors import CheckpointError
-from cntbench.models.adapters._base import (
-    ACTIVATIONS,
-    Shape,
-    check_common,
-    layer_norm,
-    linear,
-    shape_from,
-    unembedding,
-    without_empty_mlps,
-)
+from cntbench.models.adapters import _base as base
 from cntbench.models.adapters._layer_norm_layers import attention, folded, with_positions
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.feed_forward import MLP
@@ -43,9 +34,9 @@ OPTIONS = {
 }
 
 
-def shape(config: OPTConfig) -> Shape:
+def shape(config: OPTConfig) -> base.Shape:
     """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
-    check_common(config, config.activation_function)
+    base.check_common(config, config.activation_function)
     for option, allowed in OPTIONS.items():
         if getattr(config, option) != allowed:
             raise CheckpointError(
@@ -57,7 +48,7 @@ def shape(config: OPTConfig) -> Shape:
             "embeddings that are projected to the stream are not supported",
             hint="Allowed: word_embed_proj_dim = hidden_size, as in all OPT models but opt-350m.",
         )
-    return shape_from(config, mlps=config.ffn_dim != 0)
+    return base.shape_from(config, mlps=config.ffn_dim != 0)
 
 
 def decoder(config: OPTConfig, tensors: Mapping[str, Tensor]) -> Decoder:
@@ -71,15 +62,15 @@ def decoder(config: OPTConfig, tensors: Mapping[str, Tensor]) -> Decoder:
         heads = attention(tensors, *names, config.num_attention_heads, biases=(bias, bias))
         mlp = MLP(
             folded(tensors, f"{prefix}fc1", f"{prefix}final_layer_norm", bias=bias),
-            linear(tensors, f"{prefix}fc2", bias=bias),
-            ACTIVATIONS[config.activation_function],
+            base.linear(tensors, f"{prefix}fc2", bias=bias),
+            base.ACTIVATIONS[config.activation_function],
         )
         stages += [Stage(norm, (heads,)), Stage(norm, (mlp,))]
     return Decoder(
         embed=partial(with_positions, words=words, positions=positions[OFFSET:]),
-        stages=without_empty_mlps(stages),
-        final_norm=layer_norm(tensors, f"{root}final_layer_norm", EPSILON),
-        unembed=unembedding(tensors, "lm_head", embedding=words, config=config),
+        stages=base.without_empty_mlps(stages),
+        final_norm=base.layer_norm(tensors, f"{root}final_layer_norm", EPSILON),
+        unembed=base.unembedding(tensors, "lm_head", embedding=words, config=config),
         components=size.components,
         context=size.context,
     )

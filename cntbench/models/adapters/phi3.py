@@ -12,15 +12,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from cntbench.models.adapters import _rotary_layers as layers
 from cntbench.models.adapters._base import Shape, within
-from cntbench.models.adapters._rotary_layers import (
-    assembled,
-    attention,
-    gated_mlp,
-    sizes,
-    width_of,
-    windows,
-)
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.maps import RMSNorm
 from cntbench.models.rotary import ROTARY_BUFFERS, TYPES, Rotary
@@ -37,7 +30,7 @@ EXACT = (
 
 def shape(config: Phi3Config) -> Shape:
     """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
-    size = sizes(config, partial=True, rotary_types=(*TYPES, "longrope"))
+    size = layers.sizes(config, partial=True, rotary_types=(*TYPES, "longrope"))
     if config.rope_parameters["rope_type"] != "longrope":
         return size
     original = config.rope_parameters["original_max_position_embeddings"]
@@ -46,25 +39,25 @@ def shape(config: Phi3Config) -> Shape:
 
 def decoder(config: Phi3Config, tensors: Mapping[str, Tensor]) -> Decoder:
     """Map a Phi-3 ``state_dict`` to stages."""
-    size, norm, width = shape(config), RMSNorm(config.rms_norm_eps), width_of(config)
+    size, norm, width = shape(config), RMSNorm(config.rms_norm_eps), layers.width_of(config)
     rotated = int(width * config.rope_parameters.get("partial_rotary_factor", 1.0))
     rotary = Rotary(config, width, rotated, tensors["model.embed_tokens.weight"])
     stages: list[Stage] = []
-    for layer, window in enumerate(windows(config)):
+    for layer, window in enumerate(layers.windows(config)):
         prefix = f"model.layers.{layer}."
         before_heads, before_mlp = (
             tensors[f"{prefix}{name}_layernorm.weight"] for name in ("input", "post_attention")
         )
         maps = _apart(config, tensors, prefix)
-        heads = within(attention(config, maps, prefix, rotary, scale=before_heads), window)
-        mlp = gated_mlp(config, maps, prefix, scale=before_mlp)
+        heads = within(layers.attention(config, maps, prefix, rotary, scale=before_heads), window)
+        mlp = layers.gated_mlp(config, maps, prefix, scale=before_mlp)
         stages += [Stage(norm, (heads,)), Stage(norm, (mlp,))]
-    return assembled(config, tensors, size, stages)
+    return layers.assembled(config, tensors, size, stages)
 
 
 def _apart(config: Phi3Config, tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the maps of a layer by the names that they have in Llama."""
-    width = width_of(config)
+    width = layers.width_of(config)
     rows = [config.num_attention_heads * width, *2 * [config.num_key_value_heads * width]]
     names = [f"self_attn.{kind}_proj" for kind in "qkv"], ["mlp.gate_proj", "mlp.up_proj"]
     fused = (
