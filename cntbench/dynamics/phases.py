@@ -35,19 +35,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cntbench.dynamics import segments
 from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.resampling import TAIL, block_length, resampled_blocks
-from cntbench.dynamics.segments import (
-    Segmentation,
-    Transitions,
-    advantages,
-    best_transitions,
-    levels,
-    scores,
-    segment,
-    surrogates,
-)
-from cntbench.dynamics.segments import boundaries as middles
 from cntbench.dynamics.trajectory import FEATURES, standardised, trajectory
 
 LEVEL = 0.05
@@ -105,13 +95,13 @@ def find_phases(film: Film, rng: np.random.Generator, draws: int) -> Phases:
     features = trajectory(film) if len(film) else np.empty((0, len(FEATURES)))
     if len(film) < NEEDS:
         return _one_phase(features, np.empty(0), np.nan)
-    segmentation = segment(features)
+    segmentation = segments.segment(features)
     best = segmentation.number - 1
     p_value = chance(features, segmentation, rng, draws)
     if p_value > LEVEL or segmentation.advantage[best] <= 0:
         return _one_phase(features, segmentation.advantage, p_value)
     transitions = segmentation.transitions[best]
-    changes = middles(transitions)
+    changes = segments.boundaries(transitions)
     lower, upper = _bounds(features, transitions, rng, draws)
     return Phases(
         boundaries=np.array(changes, dtype=np.int64),
@@ -125,11 +115,12 @@ def find_phases(film: Film, rng: np.random.Generator, draws: int) -> Phases:
 
 
 def chance(
-    features: Array, segmentation: Segmentation, rng: np.random.Generator, draws: int
+    features: Array, segmentation: segments.Segmentation, rng: np.random.Generator, draws: int
 ) -> float:
     """Return the p-value of the largest score against surrogates without transitions."""
-    largest = scores(advantages(surrogates(features, rng, draws))).max(axis=1)
-    reached = largest >= scores(segmentation.advantage).max()
+    drawn = segments.surrogates(features, rng, draws)
+    largest = segments.scores(segments.advantages(drawn)).max(axis=1)
+    reached = largest >= segments.scores(segmentation.advantage).max()
     return float((1 + reached.sum()) / (1 + draws))
 
 
@@ -192,13 +183,13 @@ def _one_phase(features: Array, advantage: Array, p_value: float) -> Phases:
 
 
 def _bounds(
-    features: Array, transitions: Transitions, rng: np.random.Generator, draws: int
+    features: Array, transitions: segments.Transitions, rng: np.random.Generator, draws: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the bounds of each boundary's interval."""
-    fitted = levels(features, transitions)
+    fitted = segments.levels(features, transitions)
     residual, count = features - fitted, len(features)
     drawn = residual[resampled_blocks(count, block_length(count), rng, draws)]
-    moved = best_transitions(standardised(fitted + drawn), len(transitions))
+    moved = segments.best_transitions(standardised(fitted + drawn), len(transitions))
     low, high = np.quantile(moved, [TAIL, 1 - TAIL], axis=0, method="nearest")
     observed = np.array(transitions)
     return np.minimum(low, observed)[:, 0], np.minimum(np.maximum(high, observed)[:, 1], count - 1)

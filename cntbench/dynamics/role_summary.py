@@ -8,23 +8,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from cntbench.dynamics import roles
 from cntbench.dynamics.film import Array, Cell, Film, fill_cells
 from cntbench.dynamics.reconfiguration import LEVEL, WINDOW, reconfigurations, reversed_share
-from cntbench.dynamics.roles import (
-    PER_PLACE,
-    ROLES,
-    Role,
-    error,
-    half_width,
-    moves,
-    rank,
-    strength,
-    top,
-)
 from cntbench.files.attributes import described
 
 #: The dim of each role's components.
-SIDE: dict[Role, str] = {"spreader": "source", "gatherer": "target"}
+SIDE: dict[roles.Role, str] = {"spreader": "source", "gatherer": "target"}
 
 #: Variables about every component at every checkpoint, named after the role.
 OF_COMPONENTS = {
@@ -35,8 +25,8 @@ OF_COMPONENTS = {
     "strength_lower": "lower end of the strength's 95 % interval, by Student's t over prompts",
     "strength_upper": "upper end of the strength's 95 % interval, by Student's t over prompts",
     "rank": "rank by strength, 1 for the strongest; ties share ranks",
-    "top": f"1 in the top set (one of every {PER_PLACE} components that have the role, and any "
-    "tied with the last of them), else 0",
+    "top": f"1 in the top set (one of every {roles.PER_PLACE} components that have the role, and "
+    "any tied with the last of them), else 0",
     "move": "1 where it enters the top set, -1 where it leaves it, compared with the previous "
     "usable checkpoint; else 0",
 }
@@ -60,8 +50,8 @@ OF_GATEKEEPERS = {
     "strength": "betweenness minus its mean in the null model layer_pairs; NaN for components "
     "that do not both send and receive, and where nothing was drawn",
     "rank": "rank by strength, 1 for the strongest; ties share ranks",
-    "top": f"1 in the top set (one of every {PER_PLACE} components that have the role, and any "
-    "tied with the last of them) and of positive strength, else 0",
+    "top": f"1 in the top set (one of every {roles.PER_PLACE} components that have the role, and "
+    "any tied with the last of them) and of positive strength, else 0",
     "move": OF_COMPONENTS["move"],
     "change": _CHANGE,
 }
@@ -70,7 +60,7 @@ OF_GATEKEEPERS = {
 def role_group(root: xr.Dataset, cells: Sequence[Cell]) -> xr.Dataset:
     """Return the group ``roles`` from every cell's `role_summary`; NaN at other checkpoints."""
     variables = {}
-    for role in ROLES:
+    for role in roles.ROLES:
         for dims, names in (((SIDE[role],), OF_COMPONENTS), ((), OF_CHECKPOINTS)):
             for name, meaning in names.items():
                 all_dims = ("task", "ablation", "checkpoint", *dims)
@@ -111,12 +101,12 @@ def component_roles(
         Number of prompts, dims ``checkpoint`` or none.
     """
     arrays: dict[str, NDArray[np.float32]] = {}
-    for role in ROLES:
-        strengths = strength(weights, layer, role)
-        deviations = error(weights, errors, layer, role)
-        half = half_width(deviations, prompts)
-        ranks = rank(strengths)
-        members = top(ranks)
+    for role in roles.ROLES:
+        strengths = roles.strength(weights, layer, role)
+        deviations = roles.error(weights, errors, layer, role)
+        half = roles.half_width(deviations, prompts)
+        ranks = roles.rank(strengths)
+        members = roles.top(ranks)
         values = {
             "strength": strengths,
             "strength_se": deviations,
@@ -124,16 +114,16 @@ def component_roles(
             "strength_upper": strengths + half,
             "rank": ranks,
             "top": members,
-            "move": moves(members),
+            "move": roles.moves(members),
         }
         arrays |= {f"{role}_{name}": array.astype(np.float32) for name, array in values.items()}
     return arrays
 
 
 def with_gatekeepers(
-    roles: xr.Dataset, root: xr.Dataset, metrics: xr.Dataset, nulls: xr.Dataset
+    group: xr.Dataset, root: xr.Dataset, metrics: xr.Dataset, nulls: xr.Dataset
 ) -> xr.Dataset:
-    """Add gatekeepers: components on more of the strongest paths than their layers explain.
+    """Add gatekeepers to the group: on more of the strongest paths than their layers explain.
 
     Parameters
     ----------
@@ -167,13 +157,13 @@ def with_gatekeepers(
         )
         for name, values in arrays.items()
     }
-    return roles.assign_coords(component=metrics["component"]).assign(variables)
+    return group.assign_coords(component=metrics["component"]).assign(variables)
 
 
 def _gatekeepers(strengths: Array) -> dict[str, Array]:
     """Return `OF_GATEKEEPERS` of one film from strengths, dims ``checkpoint, component``."""
-    ranks = rank(strengths)
-    members = np.where(np.isnan(ranks), np.nan, top(ranks) * (strengths > 0))
+    ranks = roles.rank(strengths)
+    members = np.where(np.isnan(ranks), np.nan, roles.top(ranks) * (strengths > 0))
     sides = (
         (strengths[max(0, at - WINDOW) : at], strengths[at : at + WINDOW])
         for at in range(1, len(strengths))
@@ -183,6 +173,6 @@ def _gatekeepers(strengths: Array) -> dict[str, Array]:
         "strength": strengths,
         "rank": ranks,
         "top": members,
-        "move": moves(members),
+        "move": roles.moves(members),
         "change": np.array([np.nan, *change])[: len(strengths)],
     }

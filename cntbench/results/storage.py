@@ -19,15 +19,7 @@ from urllib.parse import quote
 import xarray as xr
 
 from cntbench.errors import CntbenchError, StorageError, nearest, warn
-from cntbench.files.output import (
-    FileKind,
-    check_output,
-    check_regular,
-    file_status,
-    has_attribute,
-    head,
-    is_folder,
-)
+from cntbench.files import output
 from cntbench.files.trailer import append_digest, is_intact
 from cntbench.parallel.interrupts import interrupts_held
 from cntbench.results.checking import valid_tree, validate_groups, validated_tree
@@ -61,14 +53,14 @@ def _is_result(path: Path) -> bool:
     """Return whether a netCDF file is a result of `write_results`."""
     import netCDF4
 
-    if not has_attribute(CHECKSUM)(path):
+    if not output.has_attribute(CHECKSUM)(path):
         return False
     with netCDF4.Dataset(path) as file:
         return "status" in file.variables
 
 
 #: What `write_results` writes.
-RESULT = FileKind("a result of cntbench", _is_result)
+RESULT = output.FileKind("a result of cntbench", _is_result)
 
 
 def write_results(tree: xr.DataTree, path: Path) -> None:
@@ -106,7 +98,7 @@ def write_netcdf(groups: Mapping[str, xr.Dataset], path: Path) -> None:
 
 
 def write_dataset(
-    dataset: xr.Dataset, path: Path, kind: FileKind, *, schema: str = "", force: bool = False
+    dataset: xr.Dataset, path: Path, kind: output.FileKind, *, schema: str = "", force: bool = False
 ) -> None:
     """Write a dataset that is not a result, such as a comparison: complete or not at all.
 
@@ -118,7 +110,7 @@ def write_dataset(
     StorageError
         If the file is of another kind or cannot be written, or the dataset violates the schema.
     """
-    check_output(path, kind, force=force)
+    output.check_output(path, kind, force=force)
     if schema:
         validate_contents(GROUPS[schema], dataset, where=str(path))
     write_netcdf({"/": dataset}, path)
@@ -198,13 +190,13 @@ def read_netcdf(
         If the file is missing, cannot be read, or does not match its checksum.
     """
     where = str(path)
-    if is_folder(path):
+    if output.is_folder(path):
         results_file = path / "results.nc"
-        named = f"Name the file in it: {results_file}" if file_status(results_file) else hint
+        named = f"Name the file in it: {results_file}" if output.file_status(results_file) else hint
         raise StorageError("is a folder", where=where, hint=_A_RESULT if named == _AGAIN else named)
-    if file_status(path) is None:
+    if output.file_status(path) is None:
         raise StorageError("no such file", where=where, hint=_similar(path))
-    check_regular(path)
+    output.check_regular(path)
     with interrupts_held():
         groups = load_netcdf(path, hint=hint)
     recorded = groups["/"].attrs.pop(CHECKSUM, None)
@@ -259,7 +251,7 @@ def load_netcdf(path: Path, *, hint: str) -> dict[str, xr.Dataset]:
 
 def _begins_as_netcdf(path: Path) -> bool:
     """Return whether a file, however short, begins as netCDF; others never were results."""
-    start = head(path)[:4]
+    start = output.head(path)[:4]
     return any(begin.startswith(start[: len(begin)]) for begin in (b"CDF", b"\x89HDF"))
 
 
@@ -311,7 +303,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     StorageError
         If the path is not a regular file, the folder cannot be written, or the disk is full.
     """
-    check_regular(path)
+    output.check_regular(path)
     final = path.resolve()
     unfinished = final.with_name(f".{final.name[:_KEPT]}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
@@ -359,7 +351,7 @@ def _obstacle(folder: Path, error: Exception) -> str:
 
 
 def _similar(path: Path) -> str | None:
-    if not is_folder(path.parent):
+    if not output.is_folder(path.parent):
         return f"There is no folder {path.parent} either."
     names = [other.name for other in path.parent.glob("*.nc")]
     return nearest(path.name, names) if names else None

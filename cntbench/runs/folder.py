@@ -17,16 +17,8 @@ from cntbench.errors import CntbenchError, StorageError, listed
 from cntbench.files.output import file_status
 from cntbench.files.parsing import is_texts, parse_json
 from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
+from cntbench.results import storage
 from cntbench.results.failure import Failure
-from cntbench.results.storage import (
-    UNFINISHED,
-    make_folder,
-    open_sealed,
-    reason,
-    write_atomically,
-    write_results,
-    write_text,
-)
 from cntbench.runs.blocks import SourceBlock
 from cntbench.runs.identity import belongs, differing, identity
 from cntbench.runs.plan import Plan
@@ -192,9 +184,9 @@ class RunFolder:
         self.check(plan)  # no lock file in a folder that is not ours
         with self._locked() as lock:
             plan = self.record(self.check(plan))  # another shard may have started in the meantime
-            write_text(self.path / REQUEST, json.dumps(_request(plan), indent=1) + "\n")
+            storage.write_text(self.path / REQUEST, json.dumps(_request(plan), indent=1) + "\n")
             if self.shard is None:
-                for unfinished in self.path.rglob(f".*{UNFINISHED}"):
+                for unfinished in self.path.rglob(f".*{storage.UNFINISHED}"):
                     unfinished.unlink(missing_ok=True)
             else:
                 lock.release()
@@ -202,7 +194,7 @@ class RunFolder:
 
     def record(self, plan: Plan) -> Plan:
         """Write what is known of a plan, and return it."""
-        write_text(self.path / MANIFEST, json.dumps(self._manifest(plan), indent=1) + "\n")
+        storage.write_text(self.path / MANIFEST, json.dumps(self._manifest(plan), indent=1) + "\n")
         return plan
 
     @contextmanager
@@ -232,7 +224,7 @@ class RunFolder:
                 ) from None
             except OSError as error:
                 raise CntbenchError(
-                    f"cannot be written: {reason(error)}",
+                    f"cannot be written: {storage.reason(error)}",
                     where=str(self.path),
                     hint="Name another folder with -o.",
                 ) from None
@@ -256,7 +248,7 @@ class RunFolder:
 
     def begin(self, subject: ModelRef) -> None:
         """Make the folder of a model's blocks; raise a `StorageError` if that fails."""
-        make_folder(self._blocks(subject))
+        storage.make_folder(self._blocks(subject))
 
     def read_block(self, plan: Plan, block: SourceBlock) -> xr.Dataset | None:
         """Return the dataset of a block, or None if it has to be measured."""
@@ -276,7 +268,7 @@ class RunFolder:
         if other.read_checkpoint_file(plan, subject) is None:
             return False
         data = other.checkpoint_file(subject).read_bytes()
-        write_atomically(self.checkpoint_file(subject), lambda path: path.write_bytes(data))
+        storage.write_atomically(self.checkpoint_file(subject), lambda path: path.write_bytes(data))
         return True
 
     def read_failure(self, plan: Plan, subject: ModelRef) -> Failure | None:
@@ -297,7 +289,7 @@ class RunFolder:
             return
         path.parent.mkdir(exist_ok=True)
         record = {**asdict(failure), "of": identity(plan, SourceBlock(subject))}
-        write_text(path, json.dumps(record) + "\n")
+        storage.write_text(path, json.dumps(record) + "\n")
 
     def _failure(self, subject: ModelRef) -> Path:
         return self.path / FAILURES / f"{subject.name}.json"
@@ -335,7 +327,7 @@ def _damaged(path: Path, problem: str) -> StorageError:
 
 def _write_part(plan: Plan, block: SourceBlock, dataset: xr.Dataset, path: Path) -> None:
     """Write a file that records which block of which plan it holds."""
-    write_results(xr.DataTree(dataset.assign_attrs(identity(plan, block))), path)
+    storage.write_results(xr.DataTree(dataset.assign_attrs(identity(plan, block))), path)
 
 
 def _read_part(plan: Plan, block: SourceBlock, path: Path) -> xr.Dataset | None:
@@ -352,6 +344,6 @@ def _read_part(plan: Plan, block: SourceBlock, path: Path) -> xr.Dataset | None:
 
 def _read(path: Path) -> xr.DataTree | None:
     try:
-        return open_sealed(path)
+        return storage.open_sealed(path)
     except StorageError:
         return None

@@ -22,17 +22,10 @@ from cntbench.errors import CntbenchError, StorageError, listed
 from cntbench.files.output import check_files, check_folder, file_status
 from cntbench.files.parsing import is_texts, parse_json
 from cntbench.parallel import Progress
+from cntbench.results import storage
 from cntbench.results.checksum import content_checksum
 from cntbench.results.difference import Move, golden_file, moves, only
 from cntbench.results.failure import Failure
-from cntbench.results.storage import (
-    RESULT,
-    make_folder,
-    open_results,
-    open_sealed,
-    write_results,
-    write_text,
-)
 from cntbench.runs.catalogue import Catalogue, StudyEntry
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.identity import differing
@@ -139,7 +132,7 @@ def freeze(results: Path, folder: Path) -> list[Path]:
         If the result cannot be read, has no measured checkpoint, or is a file of the folder; or
         the folder holds other files or cannot be written.
     """
-    dataset = open_results(results).to_dataset(inherit=False)
+    dataset = storage.open_results(results).to_dataset(inherit=False)
     if not (dataset["status"] == "ok").any():
         raise CntbenchError("has no checkpoint that was measured", where=str(results))
     earlier = _manifest(folder)["files"] if file_status(folder / MANIFEST) else []
@@ -151,19 +144,19 @@ def freeze(results: Path, folder: Path) -> list[Path]:
             hint="Name another folder with --to.",
         )
     replaced = [folder / name for name in (MANIFEST, *earlier)]
-    check_files(replaced, RESULT, inputs=[results], force=True)
-    make_folder(folder)
+    check_files(replaced, storage.RESULT, inputs=[results], force=True)
+    storage.make_folder(folder)
     stable = {key: value for key, value in dataset.attrs.items() if key not in _MADE_BY}
     files = {}
     for task, ablation in product(*(map(str, dataset[dim].values) for dim in ("task", "ablation"))):
         film = only(dataset, task, ablation)
         film.attrs = stable
         path = golden_file(folder, task, ablation)
-        write_results(xr.DataTree(film), path)
-        files[path.name] = content_checksum(open_sealed(path))
+        storage.write_results(xr.DataTree(film), path)
+        files[path.name] = content_checksum(storage.open_sealed(path))
     made_by = {key: str(dataset.attrs[key]) for key in _MADE_BY if key in dataset.attrs}
     manifest = {"version": 1, "files": files, "made_by": made_by}
-    write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    storage.write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     for name in {*earlier} - {*files}:
         (folder / name).unlink(missing_ok=True)
     return [folder / name for name in files]
@@ -185,7 +178,8 @@ def load_golden(folder: Path) -> Golden:
     manifest = _manifest(folder)
     films = []
     for name, checksum in manifest["files"].items():
-        tree = open_sealed(folder / name, hint="Restore the file, or freeze the result again.")
+        hint = "Restore the file, or freeze the result again."
+        tree = storage.open_sealed(folder / name, hint=hint)
         if content_checksum(tree) != checksum:
             raise StorageError(
                 f"is not the frozen file: its checksum differs from that in {MANIFEST}",

@@ -198,7 +198,7 @@ def test_phases_are_found_up_to_a_p_value_of_one_in_twenty(reached, count, monke
     film = phased(np.random.default_rng(5), base=template(checkpoints=143))
     best = segment(trajectory(film)).advantage
     drawn = np.where(np.arange(99)[:, None] < reached, best, best - 1)
-    monkeypatch.setattr("cntbench.dynamics.phases.advantages", lambda features: drawn)
+    monkeypatch.setattr("cntbench.dynamics.segments.advantages", lambda features: drawn)
     found = find_phases(film, np.random.default_rng(0), 99)
     assert (found.p_value, found.count) == ((1 + reached) / 100, count)
 
@@ -215,7 +215,7 @@ def test_boundaries_lie_in_95_of_100_resampled_transitions(monkeypatch):
     film = phased(np.random.default_rng(5), base=template(checkpoints=143))
     ends = np.array(segment(trajectory(film)).transitions[1])
     moved = ends + np.arange(101)[:, None, None] // 4 + 1
-    monkeypatch.setattr("cntbench.dynamics.phases.best_transitions", lambda *arguments: moved)
+    monkeypatch.setattr("cntbench.dynamics.segments.best_transitions", lambda *arguments: moved)
     found = find_phases(film, np.random.default_rng(0), 101)
     np.testing.assert_array_equal(found.lower, ends[:, 0])
     np.testing.assert_array_equal(found.upper, ends[:, 1] + 25)

@@ -15,18 +15,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from cntbench.dynamics import segments
 from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.resampling import block_length, resampled_blocks
-from cntbench.dynamics.segments import (
-    FURTHER,
-    Segmentation,
-    advantages,
-    curve,
-    levels,
-    scores,
-    segment,
-    surrogates,
-)
 from cntbench.dynamics.statistics._base import PhaseStatistic
 from cntbench.dynamics.trajectory import standardised, trajectory
 from cntbench.metrics._base import divide
@@ -48,20 +39,20 @@ class Parameters(PhaseStatistic):
         features = self.features(film)
         if not features.any():
             raise Undefined("no metric ever changes")
-        segmentation = segment(features)
+        segmentation = segments.segment(features)
         index = self.phases - 2
         series = _contributions(features, segmentation, index)
-        score = scores(segmentation.advantage)
+        score = segments.scores(segmentation.advantage)
         rival = int(np.delete(score, index).argmax())
         rival += rival >= index
         if score[index] - score[rival] < segmentation.advantage[index]:
             series -= _contributions(features, segmentation, rival)
-            series += FURTHER * (rival - index)
+            series += segments.FURTHER * (rival - index)
         return series
 
     def draws(self, film: Film, null: str, rng: np.random.Generator, size: int) -> Array:
         """Return the statistic of surrogates, or 0 where it is negative."""
-        return self._excess(advantages(surrogates(trajectory(film), rng, size)))
+        return self._excess(segments.advantages(segments.surrogates(trajectory(film), rng, size)))
 
     def power(
         self, film: Film, minimum: float, needed: float, error: float, rng: np.random.Generator
@@ -73,11 +64,11 @@ class Parameters(PhaseStatistic):
         found if the statistic reaches the effect that the test needs.
         """
         features = trajectory(film)
-        segmentation = segment(features)
-        fitted = levels(features, segmentation.transitions[segmentation.number - 1])
+        segmentation = segments.segment(features)
+        fitted = segments.levels(features, segmentation.transitions[segmentation.number - 1])
         drawn = self._planted(features, fitted, rng)
         # A statistic of 0 means that they are not found: surrogates have it too.
-        return float((self._excess(advantages(drawn)) > max(needed, 0)).mean())
+        return float((self._excess(segments.advantages(drawn)) > max(needed, 0)).mean())
 
     def _planted(self, features: Array, fitted: Array, rng: np.random.Generator) -> Array:
         """Return series with planted phases, and the residuals of the film as noise."""
@@ -91,18 +82,21 @@ class Parameters(PhaseStatistic):
 
     def _excess(self, advantage: Array) -> Array:
         """Return the statistic by A_k, dims ``draw, transitions``, or 0 if it is negative."""
-        score, index = scores(advantage), self.phases - 2
+        score, index = segments.scores(advantage), self.phases - 2
         over = score[:, index] - np.delete(score, index, axis=1).max(axis=1, initial=-np.inf)
         return np.maximum(np.minimum(advantage[:, index], over), self.floor)
 
 
-def _contributions(features: Array, segmentation: Segmentation, index: int) -> Array:
+def _contributions(features: Array, segmentation: segments.Segmentation, index: int) -> Array:
     """Return each checkpoint's contribution to A_k: half the difference of its squared residuals.
 
     Residuals are divided by each feature's variance, so their contributions have mean 0 and A_k is
     the mean of the series.
     """
-    fits = (curve(features, 2 * (index + 1)), levels(features, segmentation.transitions[index]))
+    fits = (
+        segments.curve(features, 2 * (index + 1)),
+        segments.levels(features, segmentation.transitions[index]),
+    )
     squares = [np.square(features - fitted) for fitted in fits]
     smooth, stepped = (divide(square, square.mean(axis=0), 1.0).mean(axis=1) for square in squares)
     return np.asarray(segmentation.advantage[index] + (smooth - stepped) / 2)

@@ -40,15 +40,8 @@ from huggingface_hub.utils import (
 from cntbench.errors import CheckpointError, without_credentials
 from cntbench.files.parsing import parse_json
 from cntbench.models.cache import cache_folder
+from cntbench.models.hub import problems
 from cntbench.models.hub.patience import patient
-from cntbench.models.hub.problems import (
-    explained,
-    is_cut_off,
-    is_from_outside,
-    is_worth_another_attempt,
-    refusal,
-    status_of,
-)
 
 #: Retries of requests to the hub's API.
 ATTEMPTS = 2
@@ -83,12 +76,12 @@ def references(repository: str, revisions: Iterable[str]) -> References:
     try:
         commits = _commits(_get(f"{repository}/refs"))
     except Exception as error:
-        if not is_from_outside(error):
+        if not problems.is_from_outside(error):
             raise
-        if isinstance(error, RepositoryNotFoundError) or status_of(error) in (401, 403):
-            raise refusal(error, repository, f"hub:{repository}") from None
+        if isinstance(error, RepositoryNotFoundError) or problems.status_of(error) in (401, 403):
+            raise problems.refusal(error, repository, f"hub:{repository}") from None
         commits = _cached(repository, revisions) | _recorded(repository)
-        return References(commits, explained(error), cut_off=is_cut_off(error))
+        return References(commits, problems.explained(error), cut_off=problems.is_cut_off(error))
     _record(repository, commits)
     return References(commits)
 
@@ -121,14 +114,14 @@ def file(
                 )
             return Path(path)
         except LocalEntryNotFoundError as error:
-            raise refusal(error.__cause__ or error, repository, where, cut_off) from None
+            raise problems.refusal(error.__cause__ or error, repository, where, cut_off) from None
         except EntryNotFoundError:
             return None
         except Exception as error:
-            if not is_from_outside(error):
+            if not problems.is_from_outside(error):
                 raise
-            if pause is None or not is_worth_another_attempt(error):
-                raise refusal(error, repository, where) from None
+            if pause is None or not problems.is_worth_another_attempt(error):
+                raise problems.refusal(error, repository, where) from None
             time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
 
@@ -160,9 +153,9 @@ def listing(repository: str, commit: str, *, where: str) -> dict[str, ListedFile
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError("the hub does not list its files", where=where) from None
     except Exception as error:
-        if not is_from_outside(error):
+        if not problems.is_from_outside(error):
             raise
-        raise refusal(error, repository, where) from None
+        raise problems.refusal(error, repository, where) from None
 
 
 def sizes(repository: str, commit: str) -> dict[str, int]:
@@ -197,9 +190,9 @@ def part(repository: str, commit: str, name: str, start: int, stop: int, *, wher
             hf_raise_for_status(response)
             content: bytes = response.read() if response.status_code == 206 else b""
     except Exception as error:
-        if not is_from_outside(error):
+        if not problems.is_from_outside(error):
             raise
-        raise refusal(error, repository, where) from None
+        raise problems.refusal(error, repository, where) from None
     if len(content) != stop - start:
         raise CheckpointError(
             f"the hub does not send parts of {name}",
