@@ -63,7 +63,9 @@ class RunFolder:
         return self.path / folder / f"{subject.name}.nc"
 
     def block(self, block: SourceBlock) -> Path:
-        """The file of one block of a model's sources, until all blocks are joined."""
+        """The file of a model, or of one block of its sources until all blocks are joined."""
+        if block.whole:
+            return self.checkpoint_file(block.subject)
         return self._blocks(block.subject) / f"{block.number}-of-{block.of}.nc"
 
     def _blocks(self, subject: ModelRef) -> Path:
@@ -244,24 +246,29 @@ class RunFolder:
 
     def read_checkpoint_file(self, plan: Plan, subject: ModelRef) -> xr.Dataset | None:
         """Return the dataset of a model of the plan, or None if it has to be measured."""
-        return _read_part(plan, SourceBlock(subject), self.checkpoint_file(subject))
+        return self.read_block(plan, SourceBlock(subject))
 
     def begin(self, subject: ModelRef) -> None:
         """Make the folder of a model's blocks; raise a `StorageError` if that fails."""
         storage.make_folder(self._blocks(subject))
 
     def read_block(self, plan: Plan, block: SourceBlock) -> xr.Dataset | None:
-        """Return the dataset of a block, or None if it has to be measured."""
-        return _read_part(plan, block, self.block(block))
-
-    def write_checkpoint_file(self, plan: Plan, subject: ModelRef, dataset: xr.Dataset) -> None:
-        """Write a checkpoint file, and delete the blocks that it was joined from."""
-        _write_part(plan, SourceBlock(subject), dataset, self.checkpoint_file(subject))
-        shutil.rmtree(self._blocks(subject), ignore_errors=True)
+        """Return the dataset of a block, or None if its file is damaged or of something else."""
+        tree = _read(self.block(block))
+        if tree is None:
+            return None
+        dataset = tree.to_dataset()
+        if not belongs(dataset.attrs, plan, block):
+            return None
+        revision = block.subject.revision if isinstance(block.subject, Checkpoint) else ""
+        return dataset if revision in ("", dataset["revision"].item()) else None
 
     def write_block(self, plan: Plan, block: SourceBlock, dataset: xr.Dataset) -> None:
-        """Write a block into the folder that `begin` has made."""
-        _write_part(plan, block, dataset, self.block(block))
+        """Write the file of a block; that of a whole model replaces its blocks."""
+        tree = xr.DataTree(dataset.assign_attrs(identity(plan, block)))
+        storage.write_results(tree, self.block(block))
+        if block.whole:
+            shutil.rmtree(self._blocks(block.subject), ignore_errors=True)
 
     def adopt(self, plan: Plan, subject: ModelRef, other: RunFolder) -> bool:
         """Copy another folder's checkpoint file, and return whether it has a valid one."""
@@ -323,23 +330,6 @@ def _damaged(path: Path, problem: str) -> StorageError:
         where=str(path),
         hint="Delete this file and run the same command again: finished checkpoint files are kept.",
     )
-
-
-def _write_part(plan: Plan, block: SourceBlock, dataset: xr.Dataset, path: Path) -> None:
-    """Write a file that records which block of which plan it holds."""
-    storage.write_results(xr.DataTree(dataset.assign_attrs(identity(plan, block))), path)
-
-
-def _read_part(plan: Plan, block: SourceBlock, path: Path) -> xr.Dataset | None:
-    """Return the dataset of a block, or None if its file is damaged or of something else."""
-    tree = _read(path)
-    if tree is None:
-        return None
-    dataset = tree.to_dataset()
-    if not belongs(dataset.attrs, plan, block):
-        return None
-    revision = block.subject.revision if isinstance(block.subject, Checkpoint) else ""
-    return dataset if revision in ("", dataset["revision"].item()) else None
 
 
 def _read(path: Path) -> xr.DataTree | None:

@@ -141,20 +141,13 @@ class CheckpointMeasurer:
         """
         return {"_plugins": self.plan.plugins, **vars(self), "_verified": False}
 
-    def keep(self, block: SourceBlock, dataset: xr.Dataset) -> None:
-        """Write the dataset of a block; raise a `StorageError` if that fails."""
-        if block.whole:
-            self.folder.write_checkpoint_file(self.plan, block.subject, dataset)
-        else:
-            self.folder.write_block(self.plan, block, dataset)
-
     def attempt(self, block: SourceBlock, files: Path) -> Failure | None:
         """Measure a block and write it, or return why it could not be measured."""
         outcome = self.measured(block, files)
         if isinstance(outcome, Failure):
             return outcome
         with _WRITING:
-            self.keep(block, outcome)
+            self.folder.write_block(self.plan, block, outcome)
         return None
 
     def join(self, subject: ModelRef) -> Failure | None:
@@ -169,7 +162,7 @@ class CheckpointMeasurer:
         ]
         if len(parts) < len(blocks):
             return Failure("failed", "a block disappeared during the run")
-        self.folder.write_checkpoint_file(self.plan, subject, joined(parts))
+        self.folder.write_block(self.plan, SourceBlock(subject), joined(parts))
         return None
 
     def _within_memory(

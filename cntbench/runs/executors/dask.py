@@ -167,7 +167,7 @@ class _ClusterWorkers:
             if isinstance(outcome, Failure):
                 yield item, outcome
             elif outcome is not None:
-                self._measurer.keep(item[0], outcome)
+                self._measurer.folder.write_block(self._measurer.plan, item[0], outcome)
                 yield item, None
 
     def _outcome(
