@@ -73,10 +73,6 @@ class Film:
         """Return a readout over training, dims ``checkpoint``."""
         return np.asarray(self.readouts[self.readout_names.index(name)])
 
-    def readout_error(self, name: str) -> Array:
-        """Return the standard errors of a readout over training, dims ``checkpoint``."""
-        return np.asarray(self.readout_errors[self.readout_names.index(name)])
-
     def with_weights(self, weights: Array) -> Film:
         """Return the film with its weights replaced."""
         return dataclasses.replace(self, weights=weights)

@@ -39,7 +39,8 @@ def juncture(film: Film, readout: str) -> slice:
     Undefined
         If the improvement is a small share of the readout's range, or within its standard errors.
     """
-    values, errors = film.readout(readout), film.readout_error(readout)
+    values = film.readout(readout)
+    errors = film.readout_errors[film.readout_names.index(readout)]
     size = window(film)
     gains = (values[size:] - values[:-size]) * find("readout", readout).BETTER
     if np.isnan(values).any() or not len(gains):

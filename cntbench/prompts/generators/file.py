@@ -59,14 +59,14 @@ class Parameters:
 
     def at(self, folder: Path) -> PromptTable:
         """Return the file, its path relative to a folder; it is read when it is needed."""
-        return PromptFile(str(folder / self.path), self.columns, self.unusable, self.answer)
+        return PromptTable(str(folder / self.path), self.columns, self.unusable, self.answer)
 
 
 @dataclass(frozen=True)
 class PromptTable:
-    """Prompts in the rows of a table; ``given`` are rows in memory.
+    """Prompts in the rows of a table: of a file, which is read once, or ``given`` in memory.
 
-    ``where`` is their origin for messages; `Parameters` explains the others.
+    ``where`` is the file, or their origin for messages; `Parameters` explains the others.
     """
 
     where: str
@@ -75,15 +75,20 @@ class PromptTable:
     answer: AnswerRule | None = None
     given: Sequence[Row] = ()
 
-    @property
+    @cached_property
+    def content(self) -> bytes:
+        """The bytes of the file, or of the rows in memory."""
+        return fingerprint(self.given) if self.given else read_bytes(Path(self.where))
+
+    @cached_property
     def rows(self) -> Sequence[Row]:
         """The rows."""
-        return self.given
+        return self.given or rows_of(self.content, Path(self.where))
 
     @property
     def sha256(self) -> str:
         """SHA-256 of the content."""
-        return hashlib.sha256(fingerprint(self.rows)).hexdigest()
+        return hashlib.sha256(self.content).hexdigest()
 
     def prompts(self, language: Language, count: int) -> list[Prompt]:
         """Return the prompts of the first rows, ``count`` at most.
@@ -189,26 +194,6 @@ class PromptTable:
             where=f"{self.rows[number].where}: wrong",
             hint="Add a wrong answer, for the logit difference.",
         )
-
-
-@dataclass(frozen=True)
-class PromptFile(PromptTable):
-    """Prompts in a file, which is read once."""
-
-    @cached_property
-    def content(self) -> bytes:
-        """The bytes of the file."""
-        return read_bytes(Path(self.where))
-
-    @cached_property
-    def rows(self) -> Sequence[Row]:
-        """The rows of the file."""
-        return rows_of(self.content, Path(self.where))
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the file."""
-        return hashlib.sha256(self.content).hexdigest()
 
 
 def _text(row: Row, key: Key, columns: Mapping[Key, str], language: Language) -> Tokens:
