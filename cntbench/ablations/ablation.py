@@ -155,13 +155,7 @@ def distinct_replacements(ablations: Sequence[Ablation]) -> tuple[list[Ablation]
 
 
 def check(spec: AblationSpec, replacement: Replacement, *, where: str) -> None:
-    """Check that the parts of an ablation fit together.
-
-    Raises
-    ------
-    SpecError
-        If they do not; it names the file, ``where``, the key, and what fits it.
-    """
+    """Raise a `SpecError` if the parts of an ablation do not fit together, which says what fits."""
     estimator = find("estimator", spec.estimator, where=where)
     for key, problem, hint in (*_of_observable(spec, estimator), *_of_estimator(spec, estimator)):
         raise SpecError(problem, where=f"{where}: {key}" if key else where, hint=hint)

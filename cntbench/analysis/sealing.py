@@ -28,11 +28,7 @@ def complete(
 
     Groups that are there and fit the film are kept, if the result has come from a sealed file or
     from memory. Verdicts are made by `cntbench.claims`; without draws there are no null models.
-
-    Raises
-    ------
-    StorageError
-        If the film does not satisfy the schema.
+    Raises a `StorageError` if the film does not satisfy the schema.
     """
     with catch_warnings():
         simplefilter("ignore", CntbenchWarning)  # groups that are left out are recomputed

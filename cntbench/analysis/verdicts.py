@@ -167,10 +167,7 @@ def with_verdicts(
 ) -> xr.DataTree:
     """Return a result with phases and verdicts, beside those on other claims.
 
-    Raises
-    ------
-    CntbenchError
-        If no checkpoint of it was measured.
+    Raises a `CntbenchError` if no checkpoint of it was measured.
     """
     tree = tree.map_over_datasets(lambda group: group.compute())
     root = tree.to_dataset(inherit=False)

@@ -120,13 +120,7 @@ class Claim:
 
     @classmethod
     def read(cls, path: Path) -> Claim:
-        """Read a claim's file.
-
-        Raises
-        ------
-        SpecError
-            If the file is invalid.
-        """
+        """Read a claim's file, or raise a `SpecError`."""
         where = str(path)
         spec = build(ClaimSpec, read_toml(path), where=where)
         tests = (_test(table, where, number) for number, table in enumerate(spec.test, 1))

@@ -128,25 +128,13 @@ def check_files(
 
 
 def check_folder(path: Path) -> None:
-    """Check that a path is a folder or does not exist.
-
-    Raises
-    ------
-    StorageError
-        If it exists and is not a folder.
-    """
+    """Raise a `StorageError` if a path exists and is not a folder."""
     if file_status(path) is not None and not is_folder(path):
         raise StorageError("is not a folder", where=str(path), hint="Name a folder to write into.")
 
 
 def check_regular(path: Path) -> None:
-    """Check that a path is a regular file or does not exist.
-
-    Raises
-    ------
-    StorageError
-        If it is a folder, a device, a pipe or a socket.
-    """
+    """Raise a `StorageError` if a path is a folder, a device, a pipe or a socket."""
     status = file_status(path)
     if status is not None and not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, a pipe or a socket"

@@ -38,13 +38,7 @@ def parse_json(text: str | bytes, *, unique: bool = False) -> Any:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Parse TOML.
-
-    Raises
-    ------
-    ValueError
-        If it is malformed or nested too deeply.
-    """
+    """Parse TOML, or raise a `ValueError` if it is malformed or nested too deeply."""
     try:
         table = tomllib.loads(text)
     except RecursionError:

@@ -34,11 +34,6 @@ def film_metrics(
     -------
     xarray.Dataset
         One variable for each metric, dims ``task, ablation`` and those of `DIMS`.
-
-    Raises
-    ------
-    SpecError
-        If there is no such metric; it names the nearest match.
     """
     known = plugins.room("metric")
     if names is None:

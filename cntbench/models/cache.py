@@ -36,11 +36,6 @@ def cached_folder(
         Fills an empty folder and returns the text of the manifest.
     in_place
         Whether the folder has its name before it is complete, for those that wait for parts of it.
-
-    Raises
-    ------
-    CntbenchError
-        If the cache cannot be written.
     """
     folder = cache_folder() / name
     try:

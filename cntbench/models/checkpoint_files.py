@@ -50,13 +50,7 @@ def is_checkpoint(folder: Path) -> bool:
 
 
 def read_config(folder: Path) -> Any:
-    """Read a checkpoint's config and check that its architecture is supported.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no readable config, or no adapter for its ``model_type``.
-    """
+    """Read a checkpoint's config, or raise a `CheckpointError`, also if it has no adapter."""
     packed = gguf_files.find(folder)
     if packed is not None:
         config = gguf_files.read_config(packed)
@@ -111,10 +105,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 def read_weights(folder: Path) -> Weights:
     """Read the tensors of a checkpoint that its model uses.
 
-    Raises
-    ------
-    CheckpointError
-        If they cannot be read or do not fit the config: see `cntbench.models.named_weights`.
+    They are checked as `cntbench.models.named_weights` says.
     """
     return select(read_config(folder), read_tensors(folder), where=str(folder))
 

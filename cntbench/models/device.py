@@ -98,11 +98,6 @@ def prepare(device: Device, precision: Precision = "float32") -> None:
 
     Operations without a deterministic implementation then raise an error. cuDNN's attention is not
     used; where gradients are computed, only torch's plain attention is (see `attention_kernels`).
-
-    Raises
-    ------
-    CntbenchError
-        If the device has no products of that precision.
     """
     check_precision(device, precision)
     torch.set_float32_matmul_precision("highest")  # a plug-in may have set another

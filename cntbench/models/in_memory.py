@@ -110,10 +110,7 @@ def read_model(
 def at_step(trajectory: Trajectory, step: Any, where: str) -> Trajectory:
     """Return a trajectory of one checkpoint, at a training step and named after it.
 
-    Raises
-    ------
-    CheckpointError
-        If the step is not a whole number, 0 or more.
+    Raises a `CheckpointError` if the step is not a whole number, 0 or more.
     """
     try:
         number = operator.index(step)

@@ -99,13 +99,7 @@ _PARAMETERS: dict[str, Parameters] = {}
 
 
 def parameters(config: Any) -> Parameters:
-    """Return the parameters that a config implies.
-
-    Raises
-    ------
-    CheckpointError
-        If transformers cannot make a model from it.
-    """
+    """Return the parameters that a config implies."""
     text = config.to_json_string(use_diff=False)
     known = _PARAMETERS.get(text)
     if known is not None:

@@ -114,12 +114,8 @@ def compare(name: str, expected: Tensor, decoder: Decoder, *, where: str, hint: 
 def of_folder(name: str, folder: Path, decoder: Decoder) -> Parity:
     """Compare a decoder with the model that transformers loads from a folder.
 
-    The decoder is in single precision at least.
-
-    Raises
-    ------
-    ParityError
-        If their logits differ by more than rounding.
+    The decoder is in single precision at least. Raises a `ParityError` if their logits differ by
+    more than rounding.
     """
     try:
         expected = _loaded_logits(folder, probe(decoder), decoder.dtype)

@@ -96,13 +96,7 @@ def tells_step(name: str) -> bool:
 
 
 def step_number(digits: str, *, where: str) -> int:
-    """Return the step that the digits stand for.
-
-    Raises
-    ------
-    CheckpointError
-        If it is larger than `LARGEST`.
-    """
+    """Return the step of the digits, or raise a `CheckpointError` if it is above `LARGEST`."""
     significant = digits.lstrip("0") or "0"
     if len(significant) > len(str(LARGEST)) or int(significant) > LARGEST:
         shown = significant if len(significant) <= 24 else f"{significant[:20]}…"

@@ -174,10 +174,7 @@ class Trajectory:
     def by_experts(self, *, where: str) -> Trajectory:
         """Return the trajectory with each expert of a mixture as a component of its own.
 
-        Raises
-        ------
-        SpecError
-            If the model has none; it names ``where``.
+        Raises a `SpecError` that names ``where`` if the model has none.
         """
         return replace(self, shape=self.shape.by_experts(where=where), experts=True)
 
@@ -240,10 +237,7 @@ class Trajectory:
     ) -> tuple[Checkpoint, Decoder, Parity]:
         """Read a checkpoint and compare it with the model that transformers loads from its files.
 
-        Raises
-        ------
-        CheckpointError
-            As `read`; a `ParityError` if the two compute different logits.
+        Errors are those of `read`, and a `ParityError` if the two compute different logits.
         """
         checkpoint, exact = self.read(checkpoint, folder, wide(dtype))
         held = parity.of_folder(checkpoint.name, folder, exact)

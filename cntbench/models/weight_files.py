@@ -101,12 +101,9 @@ def listed_bytes(sizes: Mapping[str, int]) -> int | None:
 
 
 def find(folder: Path) -> list[Path]:
-    """Return the files of weights in a folder; parts of safetensors need no index.
+    """Return the files of weights in a folder, or raise a `CheckpointError` if some are missing.
 
-    Raises
-    ------
-    CheckpointError
-        If there are none, or some are missing.
+    Parts of safetensors need no index.
     """
 
     def get(name: str) -> Path | None:

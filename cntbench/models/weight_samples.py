@@ -88,11 +88,7 @@ def sample_safetensors(
     """Read the header and samples of a safetensors file of a size [bytes].
 
     ``buffers`` are endings of the names of tensors that are no weights, ``where`` is the file.
-
-    Raises
-    ------
-    CheckpointError
-        If it is not a safetensors file.
+    Raises a `CheckpointError` if it is not a safetensors file.
     """
     head = read(0, size if size <= SMALL else HEAD)
 

@@ -92,12 +92,6 @@ def interrupted() -> bool:
 
 
 def check_interrupted() -> None:
-    """Raise an interrupt that was swallowed, if there was one.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        If Ctrl-C was pressed.
-    """
+    """Raise a `KeyboardInterrupt` that was swallowed, if there was one."""
     if _received:
         raise KeyboardInterrupt

@@ -137,13 +137,7 @@ class Workers(Generic[Item, Result]):
         self._feed()
 
     def collect(self, ready: set[Future[Any]]) -> Iterator[tuple[Item, Result | WorkerKilledError]]:
-        """Yield finished items with their results, and start waiting ones.
-
-        Raises
-        ------
-        Exception
-            The error that the work raised.
-        """
+        """Yield finished items with their results, or raise their error, and start waiting ones."""
         for future in ready & self._busy.keys():
             pool, task = self._busy.pop(future)
             if not isinstance(future.exception(), BrokenProcessPool):

@@ -80,13 +80,7 @@ class PluginFolder:
 
     @classmethod
     def read(cls, path: Path, package: str = "") -> PluginFolder:
-        """Read the Python files of a folder.
-
-        Raises
-        ------
-        SpecError
-            If there is no such folder, or it holds results.
-        """
+        """Read the Python files of a folder; raises a `SpecError` if it holds results."""
         if not is_folder(path):
             raise not_specs(path)
         patterns = ("_*.py", *(f"{subfolder}/*.py" for subfolder in SUBFOLDERS.values()))
@@ -134,13 +128,7 @@ class PluginFolder:
         return self.path / SUBFOLDERS[room] / f"{stem}.py"
 
     def load(self, room: str, stem: str) -> ModuleType:
-        """Import a file.
-
-        Raises
-        ------
-        PluginError
-            If it cannot be imported; it names the file, the line and the reason.
-        """
+        """Import a file, or raise a `PluginError` that names the file, the line and the reason."""
         parent = self.package or f"{PACKAGE}.{self.key}"
         name = f"{parent}.{SUBFOLDERS[room]}.{stem}"
         try:
@@ -257,12 +245,8 @@ def folders_in_use() -> tuple[PluginFolder, ...]:
 def using(paths: Iterable[str | Path]) -> Iterator[None]:
     """Take folders into use, besides those of packages and of the environment variable.
 
-    Files that have changed since they were last read are reloaded.
-
-    Raises
-    ------
-    SpecError
-        If there is no such folder.
+    Files that have changed since they were last read are reloaded. Raises a `SpecError` if there is
+    no such folder.
     """
     folders = {
         folder.path.resolve(): folder

@@ -85,10 +85,7 @@ class Language:
     ) -> Tokens:
         """Draw tokens uniformly without replacement, dims ``token``.
 
-        Raises
-        ------
-        CntbenchError
-            If the vocabulary is too small.
+        Raises a `CntbenchError` if the vocabulary is too small.
         """
         pool = self.vocabulary
         if len(excluding):  # of a single token, numpy.isin would take 20 times as long
@@ -118,13 +115,7 @@ class Language:
         return Language(pool if len(pool) else self.vocabulary).sample(rng, size)
 
     def other(self, rng: np.random.RandomState, tokens: Tokens) -> Tokens:
-        """Draw a different token for each token: the decoys.
-
-        Raises
-        ------
-        CntbenchError
-            If the vocabulary has only one token.
-        """
+        """Draw a different token for each token: the decoys; errors are those of `distinct`."""
         return np.concatenate([self.distinct(rng, 1, excluding=[int(t)]) for t in tokens])
 
 
@@ -272,12 +263,7 @@ class Prompts:
         """Return the prompts with one other prompt per draw for each of them.
 
         Draw d takes the prompt d + 1 places later in the cyclic order of ``index``; draw 0 is
-        ``other``.
-
-        Raises
-        ------
-        CntbenchError
-            If there are too few prompts.
+        ``other``. Raises a `CntbenchError` if there are too few prompts.
         """
         if self.further is not None and self.further.shape[1] == draws - 1:
             return self

@@ -52,24 +52,12 @@ def tokens_of(cell: Any, language: Language, where: str, before: str = "") -> To
 
 
 def several_tokens(cell: Any, language: Language, where: str, before: str = "") -> Tokens:
-    """Return the tokens of an answer, text or one token id or a list of them, dims ``position``.
-
-    Raises
-    ------
-    CntbenchError
-        As `tokens_of`.
-    """
+    """Return the tokens of an answer, text or one token id or a list of them, dims ``position``."""
     return tokens_of([int(cell)] if _is_whole(cell) else cell, language, where, before)
 
 
 def answer_tokens(cell: Any, language: Language, where: str, before: str = "") -> Tokens:
-    """Return the tokens of an answer, text or token ids, dims ``scored``: exactly one.
-
-    Raises
-    ------
-    CntbenchError
-        As `tokens_of`, or if the answer is not a single token.
-    """
+    """Return the only token of an answer, dims ``scored``, or raise a `CntbenchError`."""
     tokens = several_tokens(cell, language, where, before)
     if len(tokens) == 1:
         return tokens
@@ -88,15 +76,10 @@ def answer_tokens(cell: Any, language: Language, where: str, before: str = "") -
 
 
 def refuse_unclear(cell: Any, clean: Any, column: str, where: str) -> None:
-    """Refuse a number as an answer if it may be a text or a token id.
+    """Raise a `CntbenchError` for a number as an answer if it may be a text or a token id.
 
     It is a token id in a column of ids, whose name ends with ``_idx`` or ``_ids``, and beside a
     prompt of token ids; as text, it stands beside text.
-
-    Raises
-    ------
-    CntbenchError
-        If it is a number beside text, or a text of digits beside token ids.
     """
     if isinstance(clean, str):
         unclear = _is_whole(cell) and not column.endswith(ID_COLUMNS)

@@ -95,13 +95,7 @@ def choose_columns(rows: Sequence[Row], chosen: Mapping[Key, str], where: str) -
 
 
 def cell(row: Row, key: Key, column: str) -> Any:
-    """Return the value of a key in a row.
-
-    Raises
-    ------
-    CntbenchError
-        If it is missing; it names the row and the key.
-    """
+    """Return the value of a key in a row, or raise a `CntbenchError` that names both."""
     where = f"{row.where}: {key}"
     if "{" in column:
         return _BRACES.sub(lambda match: str(_value(row.cells, match[1], where)), column)

@@ -18,12 +18,8 @@ _HINT = (
 def rows_in_memory(prompts: Any, where: str) -> list[Row]:
     """Return the rows of a DataFrame, of mappings one by one, or of a mapping of columns.
 
-    DataFrames are those of pandas and polars, and tables of pyarrow.
-
-    Raises
-    ------
-    CntbenchError
-        If it is something else, or has no rows.
+    DataFrames are those of pandas and polars, and tables of pyarrow. Raises a `CntbenchError` for
+    anything else, and if there are no rows.
     """
     if hasattr(prompts, "to_dicts"):  # polars
         records = prompts.to_dicts()

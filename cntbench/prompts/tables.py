@@ -38,13 +38,7 @@ def is_table(name: str) -> bool:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the content of a file.
-
-    Raises
-    ------
-    CntbenchError
-        If it is of another format, or cannot be read.
-    """
+    """Return the content of a file, or raise a `CntbenchError`, also for another format."""
     if path.suffix.lower() not in SUFFIXES:
         raise CntbenchError(
             f"is not a file of prompts: {path.suffix or 'no suffix'!r}",
@@ -63,13 +57,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def rows_of(content: bytes, path: Path) -> list[Row]:
-    """Return the rows of a file, by its suffix.
-
-    Raises
-    ------
-    CntbenchError
-        If it is malformed, naming the line, or has no rows.
-    """
+    """Return the rows of a file, by its suffix, or raise a `CntbenchError` that names the line."""
     readers = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}
     rows = list(readers[path.suffix.lower()](content, path))
     if not rows:

@@ -19,12 +19,7 @@ def as_result(results: xr.Dataset | xr.DataTree, *, where: str) -> xr.DataTree:
     """Return a result, a film, or a selection from either, as a valid result.
 
     Groups that do not fit what was selected are left out with a warning, and with them verdicts and
-    phases.
-
-    Raises
-    ------
-    StorageError
-        If the film does not satisfy the schema.
+    phases. Raises a `StorageError` if the film does not satisfy the schema.
     """
     with in_file(where):
         groups = groups_of(whole_tree(results))
@@ -47,13 +42,7 @@ def valid_tree(groups: Mapping[str, xr.Dataset], where: str) -> xr.DataTree:
 
 
 def validated_tree(groups: Mapping[str, xr.Dataset], where: str) -> xr.DataTree:
-    """Return a result, of whose film and groups each satisfies its schema.
-
-    Raises
-    ------
-    StorageError
-        For the first that does not satisfy its schema or does not fit the film.
-    """
+    """Return a result, or raise a `StorageError` as `validate_groups` does."""
     tree = _tree(groups)
     validate_groups(groups, where, fits=tree is not None)
     return result_tree(groups) if tree is None else tree

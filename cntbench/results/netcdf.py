@@ -167,13 +167,7 @@ _LABEL = 64
 
 
 def check_size(file: Any, path: Path) -> None:
-    """Compare the size that an open file declares with its length and with this machine's memory.
-
-    Raises
-    ------
-    StorageError
-        If it declares more than its bytes, or this machine, can hold.
-    """
+    """Raise a `StorageError` if an open file declares more than it, or this machine, can hold."""
     sizes = dict(_sizes(file))
     total, length, memory = sum(sizes.values()), path.stat().st_size, _memory()
     if total <= min(_MOST_PACKED * length, memory):

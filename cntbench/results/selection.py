@@ -94,12 +94,7 @@ def component_attributes(root: xr.Dataset, side: str = "source") -> list[dict[st
 def with_dims(dataset: xr.Dataset) -> xr.Dataset:
     """Return a film, or a selection from one by labels or steps, with all dims of the schema.
 
-    Missing variables stay missing.
-
-    Raises
-    ------
-    StorageError
-        As `with_schema_dims`.
+    Missing variables stay missing. Errors are those of `with_schema_dims`.
     """
     dims = {*DIMENSIONS, *(kept.dims[-1] for kept in KEPT.values())}
     if not any(dim not in dataset.dims and dim in dataset.coords for dim in dims):
@@ -115,12 +110,8 @@ def with_dims(dataset: xr.Dataset) -> xr.Dataset:
 def whole_tree(results: xr.Dataset | xr.DataTree) -> xr.DataTree:
     """Return a result, a film, or a selection from either, as a tree with the schema's dims.
 
-    Derived groups of a single checkpoint are left out: most say how checkpoints differ.
-
-    Raises
-    ------
-    StorageError
-        As `with_schema_dims`; if it is none of these.
+    Derived groups of a single checkpoint are left out: most say how checkpoints differ. Errors are
+    those of `with_schema_dims`, also for anything else.
     """
     if isinstance(results, xr.Dataset):
         return xr.DataTree(with_dims(results))

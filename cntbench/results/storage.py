@@ -80,13 +80,7 @@ def write_results(tree: xr.DataTree, path: Path) -> None:
 
 
 def write_netcdf(groups: Mapping[str, xr.Dataset], path: Path) -> None:
-    """Write groups, with ``/`` among them, as netCDF with a checksum: complete or not at all.
-
-    Raises
-    ------
-    StorageError
-        If the file cannot be written.
-    """
+    """Write groups, with ``/`` among them, as netCDF with a checksum: complete or not at all."""
     root = groups["/"].assign_attrs({CHECKSUM: checksum(groups)})
 
     def write(file: Path) -> None:

@@ -140,10 +140,7 @@ class RunFolder:
     def request(self) -> dict[str, Any]:
         """Return the identity of the folder's plan, with the study's name and spec.
 
-        Raises
-        ------
-        CntbenchError
-            If this is not the folder of a run.
+        Raises a `CntbenchError` if this is not the folder of a run.
         """
         recorded = self._recorded()
         if recorded is None:

@@ -56,10 +56,7 @@ def planted_models(
 ) -> list[PlantedModel]:
     """Return the models of circuits; one with diagnostics has one model, the one they judge.
 
-    Raises
-    ------
-    CntbenchError
-        If an ablation cannot be measured on a circuit's task.
+    Errors are those of `planted_plan`.
     """
     return [
         PlantedModel(known.circuit, difficulty, seed, plan)
@@ -202,10 +199,7 @@ def planted_plan(
 ) -> Plan:
     """Return the study's plan for a circuit's model and tasks, with checked prompts.
 
-    Raises
-    ------
-    CntbenchError
-        If an ablation cannot be measured on a task of the circuit.
+    Raises a `CntbenchError` if an ablation cannot be measured on a task of the circuit.
     """
     names = tuple(entry.name for entry in ablations)
     tasks = known.circuit.spec.tasks

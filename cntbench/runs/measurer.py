@@ -53,13 +53,7 @@ class CheckpointMeasurer:
         self._verified = False
 
     def blocks(self, subject: ModelRef) -> list[SourceBlock]:
-        """Return the blocks of a model that have not been measured.
-
-        Raises
-        ------
-        StorageError
-            If the folder of blocks cannot be made.
-        """
+        """Return the blocks of a model that have not been measured."""
         blocks = source_blocks(subject, self.plan.blocks)
         if len(blocks) == 1:
             return blocks

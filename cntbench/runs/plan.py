@@ -169,10 +169,7 @@ class Plan:
     def _chosen(self, key: str, names: Sequence[str]) -> tuple[int, ...] | None:
         """Return the components that names and the study's layers choose; None for all.
 
-        Raises
-        ------
-        CntbenchError
-            If a name or a layer chooses nothing, or both together.
+        Raises a `CntbenchError` if a name or a layer chooses nothing, or both together.
         """
         nodes, spec = self.trajectory.shape.components, self.study.spec
         if not (names or spec.layers):

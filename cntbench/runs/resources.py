@@ -54,10 +54,7 @@ class DeviceChoice(StrEnum):
 def resolve_device(device: DeviceChoice, scheduler: str | None, where: str = "--device") -> Device:
     """Return the device; workers of a running scheduler check by themselves if they have a GPU.
 
-    Raises
-    ------
-    CntbenchError
-        If the device is a GPU and this machine has none.
+    Errors are those of `cntbench.models.device.resolve`.
     """
     from cntbench.models.device import resolve
 

@@ -83,12 +83,9 @@ def seed_runs(
 def run_seeds(
     catalogue: Catalogue, runs: Sequence[SeedRun], *, progress: Progress, **options: Any
 ) -> Iterator[tuple[SeedRun, Outcome]]:
-    """Start or resume the runs of seeds, one after another.
+    """Start or resume the runs of seeds, one after another; finished seeds are kept.
 
-    Raises
-    ------
-    CntbenchError, Interrupted
-        As `cntbench.runs.run.run`. Finished seeds are kept.
+    Errors are those of `cntbench.runs.run.run`.
     """
     for seed_run in runs:
 

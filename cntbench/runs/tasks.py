@@ -120,11 +120,6 @@ def task_in_memory(
     """Return the task of prompts in memory, under a name, and their number.
 
     ``answer`` says what is scored for answers of several tokens.
-
-    Raises
-    ------
-    CntbenchError
-        If they cannot be read.
     """
     if not isinstance(name, str):
         raise CntbenchError(

@@ -42,13 +42,7 @@ class Backbone:
 
     @classmethod
     def read(cls, path: Path) -> Backbone:
-        """Read a backbone's file.
-
-        Raises
-        ------
-        SpecError
-            If the file is not a valid spec.
-        """
+        """Read a backbone's file, or raise a `SpecError`."""
         where = str(path)
         spec = build(BackboneSpec, read_toml(path), where=where)
         module = plugins.find("backbone rule", spec.rule, where=where)

@@ -40,12 +40,8 @@ def sizes(
     """Return the sizes of a model.
 
     Takes whether heads may rotate only a part of their dims, the types of rotary embeddings that
-    are supported, and whether models without MLPs are.
-
-    Raises
-    ------
-    CheckpointError
-        If the config has an option that is not supported.
+    are supported, and whether models without MLPs are. Raises a `CheckpointError` if the config has
+    an option that is not supported.
     """
     base.check_common(config, activation_of(config))
     check_rotary(config, rotary_types)

@@ -93,11 +93,6 @@ def file(
 
     It is downloaded into the folder ``room``, or into the hub cache. ``cut_off`` says why nothing
     can be downloaded, or is empty.
-
-    Raises
-    ------
-    CheckpointError
-        If the file could not be obtained.
     """
     silence_hub()
     if room is None and _is_known_to_lack(repository, commit, name):
@@ -134,13 +129,7 @@ class ListedFile(NamedTuple):
 
 
 def listing(repository: str, commit: str, *, where: str) -> dict[str, ListedFile]:
-    """Return the files of a commit by name.
-
-    Raises
-    ------
-    CheckpointError
-        If the hub does not list them.
-    """
+    """Return the files of a commit by name."""
     silence_hub()
     try:
         return {

@@ -67,11 +67,6 @@ class HubRevision(Origin):
         """Return a file of the commit, or None if it has no such file.
 
         It is downloaded into ``room``, or into the hub cache.
-
-        Raises
-        ------
-        CheckpointError
-            If it could not be obtained.
         """
         cut_off = self.unreachable if self.cut_off else ""
         return client.file(

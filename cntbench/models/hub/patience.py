@@ -81,13 +81,7 @@ def patience() -> float:
 
 @contextmanager
 def patient() -> Iterator[None]:
-    """Give up requests of this thread when the hub has sent nothing for too long.
-
-    Raises
-    ------
-    SilentHubError
-        In that case.
-    """
+    """Raise a `SilentHubError` in a request of this thread if the hub is silent for too long."""
     clock = _Clock(patience())
     for name in _XET:
         os.environ.setdefault(f"HF_XET_CLIENT_{name}", f"{math.ceil(clock.seconds)}s")

@@ -58,13 +58,7 @@ class Circuit:
 
     @classmethod
     def read(cls, path: Path) -> Circuit:
-        """Read a circuit's file.
-
-        Raises
-        ------
-        SpecError
-            For the first error in the file.
-        """
+        """Read a circuit's file, or raise a `SpecError` for its first error."""
         where = str(path)
         spec = build(CircuitSpec, read_toml(path), where=where)
         return cls(path.stem, path, draft(spec, where))

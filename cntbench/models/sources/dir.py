@@ -131,10 +131,7 @@ class _FolderContents(NamedTuple):
 def _contents_of(root: Path) -> _FolderContents:
     """Separate checkpoints, in order of step, from everything else.
 
-    Raises
-    ------
-    CheckpointError
-        If there are no checkpoints, the step of one is ambiguous, or two have the same step.
+    Raises a `CheckpointError` if there are no checkpoints, or two have the same step.
     """
     try:
         paths = sorted(path for path in root.iterdir() if not path.name.startswith("."))
@@ -163,10 +160,7 @@ def _contents_of(root: Path) -> _FolderContents:
 def _step(path: Path, *, present: bool) -> NamedStep | None:
     """Return the step in a name; None if it has none, or is not that of a checkpoint.
 
-    Raises
-    ------
-    CheckpointError
-        If the step of a checkpoint is ambiguous.
+    Raises a `CheckpointError` if the step of a checkpoint is ambiguous.
     """
     name = _name(path)
     try:

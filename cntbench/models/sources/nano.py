@@ -87,13 +87,7 @@ class CheckpointInTraining(Folder):
     """The folder of a checkpoint that is being trained."""
 
     def fetch(self, room: Path | None = None) -> Path:
-        """Return the folder as soon as it is complete.
-
-        Raises
-        ------
-        CheckpointError
-            If the training has ended without it.
-        """
+        """Return the folder when it is complete, or raise a `CheckpointError` if it never is."""
         _wait_for(self.path, self.path.parent)
         return self.path
 

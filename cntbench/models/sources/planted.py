@@ -38,13 +38,7 @@ def with_seed(where: str, seed: int) -> str:
 
 
 def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) -> Trajectory:
-    """Build a circuit's models and open them as a trajectory.
-
-    Raises
-    ------
-    CntbenchError
-        If there is no such circuit, or its file or an option has an error.
-    """
+    """Build a circuit's models and open them as a trajectory."""
     name, *options = _parts(where)
     if not name:
         raise CntbenchError("planted: needs a circuit", hint=EXPECTED)
