@@ -89,10 +89,7 @@ def tied(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 def auroc(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
     """Return the probability that a true edge scores above another one; ties count half.
 
-    Raises
-    ------
-    CntbenchError
-        If a true edge is not feasible.
+    Raises a `CntbenchError` if a true edge is not feasible.
     """
     from scipy.stats import rankdata
 

@@ -58,12 +58,8 @@ def complete(
 def seal(path: Path, *, draws: int, jobs: int, progress: Progress) -> xr.DataTree:
     """Give a file that xarray has written its derived groups and its checksum.
 
-    The file is rewritten, completely or not at all.
-
-    Raises
-    ------
-    StorageError
-        If the file cannot be read or written, or has a checksum that is right already.
+    The file is rewritten, completely or not at all. Raises a `StorageError` if the file cannot be
+    read or written, or has a checksum that is right already.
     """
     tree = open_results(path)
     if UNSEALED not in tree.attrs:

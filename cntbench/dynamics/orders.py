@@ -63,12 +63,8 @@ def _pairs(able: tuple[int, ...], group: tuple[int, ...] | None) -> NDArray[np.i
 def strengths(film: Film, role: Role) -> Array:
     """Return summed influence, or betweenness, dims ``checkpoint, component``.
 
-    0 for those that lack the role.
-
-    Raises
-    ------
-    Undefined
-        If most of the film has no gatekeepers: every shortest path is a single edge.
+    0 for those that lack the role. Raises `Undefined` if most of the film has no gatekeepers:
+    every shortest path is a single edge.
     """
     if role == "gatekeeper":
         passing = film.keep(

@@ -163,12 +163,8 @@ def estimate(
     """Estimate the cost of a run, in a few seconds and without writing anything.
 
     The first checkpoint is read, unless the trajectory is an outline. Checkpoint files in the
-    folder of the run count as done, unread.
-
-    Raises
-    ------
-    CntbenchError
-        If the folder belongs to another study, or no checkpoint can be read.
+    folder of the run count as done, unread. Raises a `CntbenchError` if the folder belongs to
+    another study, or no checkpoint can be read.
     """
     prepare(resources.device, plan.study.spec.dtype)
     if folder is not None:

@@ -103,13 +103,8 @@ def check_files(
 ) -> None:
     """Check that several files may be written; their folders need not exist.
 
-    Parameters are those of `check_output`.
-
-    Raises
-    ------
-    StorageError
-        If a file is an input or in an input folder, is not a regular file, or exists and is of
-        another kind, unless that is forced.
+    Parameters are those of `check_output`. Raises a `StorageError` if a file is an input or in an
+    input folder, is not a regular file, or exists and is of another kind, unless that is forced.
     """
     statuses = {path: status for path in paths if (status := file_status(path)) is not None}
     read = list(_files(inputs)) if statuses else []
@@ -148,10 +143,8 @@ def check_regular(path: Path) -> None:
 def file_status(path: Path) -> os.stat_result | None:
     """Return the status of a file, following links, or None if it does not exist.
 
-    Raises
-    ------
-    StorageError
-        If the status is not available: a parent folder is not readable, or the name is too long.
+    Raises a `StorageError` if the status is not available: a parent folder is not readable, or the
+    name is too long.
     """
     try:
         return path.stat()

@@ -35,10 +35,7 @@ class Stages:
     def of(cls, weights: Array) -> Stages:
         """Return the stages of the edges that are feasible in any of the graphs.
 
-        Raises
-        ------
-        ValueError
-            If the feasible edges form a cycle.
+        Raises a `ValueError` if the feasible edges form a cycle.
         """
         leading = tuple(range(weights.ndim - 2))
         feasible = np.asarray((~np.isnan(weights)).any(axis=leading))

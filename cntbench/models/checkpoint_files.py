@@ -79,12 +79,8 @@ def read_shape(folder: Path) -> Shape:
 def shape_of(config: Any, where: object = None) -> Shape:
     """Return the sizes of the model that a transformers config describes.
 
-    ``where`` is its file, for errors; by default the folder that it was read from.
-
-    Raises
-    ------
-    CheckpointError
-        If no model can have these sizes, or the model is not supported.
+    ``where`` is its file, for errors; by default the folder that it was read from. Raises a
+    `CheckpointError` if no model can have these sizes, or the model is not supported.
     """
     source = str(where or config.name_or_path or "config")
     with in_file(source), foreign("is not a model config", source):

@@ -33,12 +33,8 @@ _WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 def resolve(name: str, where: str = "--device") -> Device:
     """Return the device for ``cpu``, ``cuda`` or ``auto`` (a GPU if there is one).
 
-    ``where`` is the option or the argument, for an error.
-
-    Raises
-    ------
-    CntbenchError
-        If a GPU is requested and torch finds none.
+    ``where`` is the option or the argument, for an error. Raises a `CntbenchError` if a GPU is
+    requested and torch finds none.
     """
     present = torch.cuda.is_available()
     if name == "cuda" and not present:

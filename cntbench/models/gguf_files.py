@@ -33,10 +33,8 @@ def find(folder: Path) -> Path | None:
 def read_config(path: Path) -> Any:
     """Return the config that transformers makes of a file's metadata.
 
-    Raises
-    ------
-    CheckpointError
-        If a package is missing, the file cannot be read, or transformers would ignore part of it.
+    Raises a `CheckpointError` if a package is missing, the file cannot be read, or transformers
+    would ignore part of it.
     """
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
@@ -63,10 +61,8 @@ def read_config(path: Path) -> Any:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read all tensors, under the names of transformers, in float32.
 
-    Raises
-    ------
-    CheckpointError
-        If the file lacks a tensor of the model, or has one that the model does not have.
+    Raises a `CheckpointError` if the file lacks a tensor of the model, or has one that the model
+    does not have.
     """
     with transformers_lock, foreign(UNREADABLE, path), silenced():
         model, report = AutoModelForCausalLM.from_pretrained(

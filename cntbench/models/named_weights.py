@@ -80,11 +80,9 @@ def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
 def select(config: Any, tensors: Mapping[str, Tensor], *, where: str) -> Weights:
     """Select the tensors that a model of a config uses, from all tensors of a checkpoint's files.
 
-    Raises
-    ------
-    CheckpointError
-        If a tensor is missing or its shape differs from the config's; if weights are quantised,
-        prefixed by a wrapper, or left over, so that the model would differ from the saved one.
+    Raises a `CheckpointError` if a tensor is missing or its shape differs from the config's; if
+    weights are quantised, prefixed by a wrapper, or left over, so that the model would differ from
+    the saved one.
     """
     expected, files = parameters(config), adapter(config.model_type)
     if hasattr(files, "merged"):

@@ -77,12 +77,8 @@ def compare(name: str, expected: Tensor, decoder: Decoder, *, where: str, hint: 
     """Compare a decoder with the model's own logits for the `probe`.
 
     Takes the logits, dims ``prompt, position, token``, in the type that they were computed in, and
-    a decoder in single precision at least.
-
-    Raises
-    ------
-    ParityError
-        If they differ by more than rounding.
+    a decoder in single precision at least. Raises a `ParityError` if they differ by more than
+    rounding.
     """
     resolution = torch.finfo(expected.dtype).eps
     expected = expected.double()
@@ -165,12 +161,8 @@ def own_logits(
     """Return a model's own logits, computed with its weights in a wider type if possible.
 
     The model and torch's random numbers are left unchanged. Takes tokens, dims ``prompt,
-    position``, and the weights that are already in the wider type on the CPU.
-
-    Raises
-    ------
-    CheckpointError
-        If its forward pass fails.
+    position``, and the weights that are already in the wider type on the CPU. Raises a
+    `CheckpointError` if its forward pass fails.
     """
     named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     wider = {

@@ -50,12 +50,9 @@ def place_of(named: NamedStep) -> StagePlace:
 def on_one_axis(steps: Mapping[Key, NamedStep], *, where: str) -> dict[Key, NamedStep]:
     """Return named steps in order, counted through all stages, and say so if there are several.
 
-    Without stages in the names, or with a single one, steps stay as they are.
-
-    Raises
-    ------
-    CheckpointError
-        If a stage has several branches, or a name lacks the stage where others have different ones.
+    Without stages in the names, or with a single one, steps stay as they are. Raises a
+    `CheckpointError` if a stage has several branches, or a name lacks the stage where others have
+    different ones.
     """
     places = {key: place_of(named) for key, named in steps.items()}
     stages = sorted({place.stage for place in places.values() if place.stage is not None})

@@ -36,11 +36,8 @@ class ModelTokenizer(ABC):
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a text, without special tokens at its ends.
 
-        Raises
-        ------
-        CheckpointError
-            If the tokenizer cannot encode it, for example an unknown word if no token stands for
-            those.
+        Raises a `CheckpointError` if the tokenizer cannot encode it, for example an unknown word if
+        no token stands for those.
         """
         fast = self._fast
         with foreign(f"the tokenizer has no tokens for {text!r}", "tokenizer"):
@@ -74,10 +71,7 @@ class TokenizerFile(ModelTokenizer):
     def first(cls, paths: Iterable[Path]) -> TokenizerFile | None:
         """Return the first readable tokenizer of some files, or None if there are no files.
 
-        Raises
-        ------
-        CheckpointError
-            If there are files, but none can be read.
+        Raises a `CheckpointError` if there are files, but none can be read.
         """
         problem: CheckpointError | None = None
         for path in paths:
@@ -113,10 +107,7 @@ class TokenizerObject(ModelTokenizer):
     def of(cls, tokenizer: Any) -> TokenizerObject:
         """Wrap a tokenizer of transformers or tokenizers.
 
-        Raises
-        ------
-        CheckpointError
-            If it is neither, or a slow tokenizer of transformers.
+        Raises a `CheckpointError` if it is neither, or a slow tokenizer of transformers.
         """
         fast = getattr(tokenizer, "backend_tokenizer", tokenizer)
         if not isinstance(fast, tokenizers.Tokenizer):

@@ -207,13 +207,9 @@ class Trajectory:
         """Read and check a checkpoint's weights, or initialise an untrained model.
 
         Takes the folder that `fetch` returned for it. Returns the checkpoint with the revision of
-        its stored weights (for an untrained model, a checkpoint at step 0) and its decoder.
-
-        Raises
-        ------
-        CheckpointError
-            If the weights cannot be read, differ from those that the trajectory was opened with,
-            are not finite, or have another shape.
+        its stored weights (for an untrained model, a checkpoint at step 0) and its decoder. Raises
+        a `CheckpointError` if the weights cannot be read, differ from those that the trajectory was
+        opened with, are not finite, or have another shape.
         """
         with foreign("cannot be read", folder):
             if isinstance(subject, Untrained):

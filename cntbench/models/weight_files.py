@@ -119,10 +119,8 @@ def find(folder: Path) -> list[Path]:
 def read(folder: Path) -> dict[str, Tensor]:
     """Read all tensors of a checkpoint as they are stored.
 
-    Raises
-    ------
-    CheckpointError
-        If there are none, a file is damaged, or a pickle contains anything but tensors.
+    Raises a `CheckpointError` if there are none, a file is damaged, or a pickle contains anything
+    but tensors.
     """
     return {name: tensor for path in find(folder) for name, tensor in tensors(path)}
 

@@ -237,11 +237,8 @@ def sources_attribute(sources: Mapping[str, str]) -> dict[str, str]:
 def find(kind: str, name: str, *, where: str | None = None) -> ModuleType:
     """Return the module of a plugin.
 
-    Raises
-    ------
-    SpecError
-        If there is no such plugin; it suggests the nearest name. ``where`` is the file with the
-        name.
+    Raises a `SpecError` if there is no such plugin; it suggests the nearest name. ``where`` is the
+    file with the name.
     """
     plugins = room(kind)
     if name not in plugins:

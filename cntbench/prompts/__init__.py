@@ -57,10 +57,8 @@ class Language:
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a text.
 
-        Raises
-        ------
-        CntbenchError
-            If the model has no tokenizer, or one with more tokens than it has itself.
+        Raises a `CntbenchError` if the model has no tokenizer, or one with more tokens than it has
+        itself.
         """
         if self.tokenizer is None:
             raise CntbenchError(

@@ -15,13 +15,9 @@ from cntbench.prompts.tables import ID_COLUMNS
 def tokens_of(cell: Any, language: Language, where: str, before: str = "") -> Tokens:
     """Return the tokens of a cell, text or a list of token ids, dims ``position``.
 
-    A text has the tokens that it has after the text ``before``.
-
-    Raises
-    ------
-    CntbenchError
-        If it is something else, empty, text that the model has no tokenizer for, or has a token
-        outside the vocabulary; ``where`` is file, line and key.
+    A text has the tokens that it has after the text ``before``. Raises a `CntbenchError` if it is
+    something else, empty, text that the model has no tokenizer for, or has a token outside the
+    vocabulary; ``where`` is file, line and key.
     """
     if isinstance(cell, str):
         _refuse_halves(cell, where)

@@ -50,11 +50,8 @@ _BRACES = re.compile(r"\{([^{}]*)\}")
 def choose_columns(rows: Sequence[Row], chosen: Mapping[Key, str], where: str) -> dict[Key, str]:
     """Return the column of each key: as given, else by its own name, else by a known layout.
 
-    Raises
-    ------
-    CntbenchError
-        If a column that is given or required is not there, or one seems to be misspelt. ``where``
-        is the file.
+    Raises a `CntbenchError` if a column that is given or required is not there, or one seems to be
+    misspelt. ``where`` is the file.
     """
     present = list(dict.fromkeys(name for row in rows for name in row.cells))
     for key, column in chosen.items():

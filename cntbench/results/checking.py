@@ -51,12 +51,8 @@ def validated_tree(groups: Mapping[str, xr.Dataset], where: str) -> xr.DataTree:
 def validate_groups(groups: Mapping[str, xr.Dataset], where: str, *, fits: bool) -> None:
     """Check the film, named ``/``, and every group against their schemas.
 
-    Groups that are not known to fit the film, as those of a tree do, are tried.
-
-    Raises
-    ------
-    StorageError
-        For the first that does not satisfy its schema or does not fit the film.
+    Groups that are not known to fit the film, as those of a tree do, are tried. Raises a
+    `StorageError` for the first that does not satisfy its schema or does not fit the film.
     """
     root = groups["/"]
     validate(root, where=where)

@@ -64,10 +64,8 @@ def excess(golden: np.ndarray, values: np.ndarray) -> np.ndarray:
 def moves(golden: xr.Dataset, film: xr.Dataset) -> list[Move]:
     """Return every value that has moved, the worst first.
 
-    Raises
-    ------
-    StorageError
-        If tasks, ablations, checkpoints or components of the two differ, or a variable is missing.
+    Raises a `StorageError` if tasks, ablations, checkpoints or components of the two differ, or a
+    variable is missing.
     """
     for dim in map(str, golden.indexes):
         _check_labels(dim, *(list(map(str, dataset[dim].values)) for dataset in (golden, film)))

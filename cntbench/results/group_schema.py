@@ -47,12 +47,8 @@ _CLAIM_TEXTS = ("summary", "text", "source", "about")
 def validate_group(name: str, group: xr.Dataset, root: xr.Dataset, *, where: str) -> None:
     """Check a group against its schema, and its dims against those of the film.
 
-    Of a group without a schema, only the dims are checked.
-
-    Raises
-    ------
-    StorageError
-        Naming the first variable that is missing, unknown, or of another form.
+    Of a group without a schema, only the dims are checked. Raises a `StorageError` that names the
+    first variable that is missing, unknown, or of another form.
     """
     for dim, size in group.sizes.items():
         like = LIKE.get(str(dim), str(dim))
@@ -68,10 +64,8 @@ def validate_group(name: str, group: xr.Dataset, root: xr.Dataset, *, where: str
 def validate_contents(schema: Group, group: xr.Dataset, *, where: str) -> None:
     """Check what a group holds against a schema.
 
-    Raises
-    ------
-    StorageError
-        Naming the first variable that is missing, unknown, or of another form.
+    Raises a `StorageError` that names the first variable that is missing, unknown, or of another
+    form.
     """
     validate_variables(group, schema.variables, where)
     if not group.data_vars:

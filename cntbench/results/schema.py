@@ -274,11 +274,9 @@ ATTRIBUTES: Mapping[str, Attribute] = {
 def validate(dataset: xr.Dataset, *, where: str) -> None:
     """Check a film against the schema.
 
-    Raises
-    ------
-    StorageError
-        If a newer version has written it; or naming the first variable or attribute that is
-        missing, unknown, or of another form, or a dimension that is empty or repeats a label.
+    Raises a `StorageError` if a newer version has written it, and for the first variable or
+    attribute that is missing, unknown, or of another form, or a dimension that is empty or repeats
+    a label.
     """
     _validate_version(dataset, where)
     table = {**COORDINATES, **VARIABLES, **KEPT}

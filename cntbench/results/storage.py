@@ -66,12 +66,8 @@ RESULT = output.FileKind("a result of cntbench", _is_result)
 def write_results(tree: xr.DataTree, path: Path) -> None:
     """Validate a result, the film at the root and groups below it, and write it.
 
-    A file at the path is replaced. The new file appears complete or not at all.
-
-    Raises
-    ------
-    StorageError
-        If the result does not satisfy the schema, or the file cannot be written.
+    A file at the path is replaced. The new file appears complete or not at all. Raises a
+    `StorageError` if the result does not satisfy the schema, or the file cannot be written.
     """
     groups = groups_of(tree)
     groups["/"].attrs.pop(CHECKSUM, None)  # of the file that xarray has opened it from
@@ -97,12 +93,8 @@ def write_dataset(
     """Write a dataset that is not a result, such as a comparison: complete or not at all.
 
     An existing file of the same kind is replaced; one of another kind only with ``force``.
-    ``schema`` names the group whose schema the dataset must satisfy.
-
-    Raises
-    ------
-    StorageError
-        If the file is of another kind or cannot be written, or the dataset violates the schema.
+    ``schema`` names the group whose schema the dataset must satisfy. Raises a `StorageError` if the
+    file is of another kind or cannot be written, or the dataset violates the schema.
     """
     output.check_output(path, kind, force=force)
     if schema:
@@ -115,12 +107,8 @@ def open_results(path: Path) -> xr.DataTree:
 
     A file that xarray has written, such as a selection, is read with a warning if it satisfies the
     schema once selected dims are put back, and marked with the attribute ``unsealed``. Derived
-    groups that do not satisfy their schema are left out with a warning.
-
-    Raises
-    ------
-    StorageError
-        If the file is missing, damaged, not written by cntbench, or violates the schema.
+    groups that do not satisfy their schema are left out with a warning. Raises a `StorageError` if
+    the file is missing, damaged, not written by cntbench, or violates the schema.
     """
     where = str(path)
     groups, sealed = read_netcdf(path, foreign=True)
@@ -153,12 +141,8 @@ def open_results(path: Path) -> xr.DataTree:
 def open_sealed(path: Path, *, hint: str = _AGAIN) -> xr.DataTree:
     """Read a result that `write_results` has written, with all of its groups.
 
-    ``hint`` says what to do about a damaged one.
-
-    Raises
-    ------
-    StorageError
-        As `open_results`, and if the file has no checksum or a group violates its schema.
+    ``hint`` says what to do about a damaged one. Errors are those of `open_results`; a file without
+    a checksum, or with a group that violates its schema, is one, too.
     """
     groups, sealed = read_netcdf(path, hint=hint)
     if not sealed:
@@ -216,10 +200,8 @@ def _is_own(path: Path) -> bool:
 def load_netcdf(path: Path, *, hint: str) -> dict[str, xr.Dataset]:
     """Read a netCDF file into memory, by group, once its bytes and size have been checked.
 
-    Raises
-    ------
-    StorageError
-        If the file cannot be read, with the hint, or declares more than it can hold.
+    Raises a `StorageError` if the file cannot be read, with the hint, or declares more than it can
+    hold.
     """
     try:
         if not is_intact(path):
@@ -290,12 +272,9 @@ def write_text(path: Path, text: str) -> None:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a temporary file and move it into place, so that no partial file is ever visible.
 
-    The target of a symbolic link is replaced, and the mode of an existing file is kept.
-
-    Raises
-    ------
-    StorageError
-        If the path is not a regular file, the folder cannot be written, or the disk is full.
+    The target of a symbolic link is replaced, and the mode of an existing file is kept. Raises a
+    `StorageError` if the path is not a regular file, the folder cannot be written, or the disk is
+    full.
     """
     output.check_regular(path)
     final = path.resolve()

@@ -215,11 +215,9 @@ class Catalogue:
 def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
     """Collect the specs of the package, of the environment variable, and of some folders.
 
-    Raises
-    ------
-    SpecError
-        For a name that two files share, or a file in a folder that holds no specs. Invalid specs,
-        and those that name a broken plug-in, are left out, with the reasons in ``broken``.
+    Raises a `SpecError` for a name that two files share, or a file in a folder that holds no specs.
+    Invalid specs, and those that name a broken plug-in, are left out, with the reasons in
+    ``broken``.
     """
     files: dict[str, dict[str, Path]] = {kind: {} for kind in FOLDERS.values()}
     for folder in [*spec_folders(), *folders]:

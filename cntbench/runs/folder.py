@@ -175,10 +175,8 @@ class RunFolder:
     def locked(self, plan: Plan) -> Iterator[Plan]:
         """Reserve the folder for a run of this plan, and yield the plan as `check` returns it.
 
-        Raises
-        ------
-        CntbenchError
-            If it belongs to another study, is used by another run, or cannot be written.
+        Raises a `CntbenchError` if it belongs to another study, is used by another run, or cannot
+        be written.
         """
         self.check(plan)  # no lock file in a folder that is not ours
         with self._locked() as lock:

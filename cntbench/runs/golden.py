@@ -76,10 +76,7 @@ class Golden:
     def moves(self, result: xr.Dataset) -> list[Move]:
         """Return the values of a result that have moved, the worst first.
 
-        Raises
-        ------
-        CntbenchError
-            If it has other tasks, ablations, checkpoints, components or specs.
+        Raises a `CntbenchError` if it has other tasks, ablations, checkpoints, components or specs.
         """
         if "spec" in self.made_by and "spec" in result.attrs:
             _check_specs(
@@ -170,10 +167,8 @@ def has_study(folder: Path) -> bool:
 def load_golden(folder: Path) -> Golden:
     """Read a golden folder.
 
-    Raises
-    ------
-    StorageError
-        If it is not a golden folder, or a file is missing, damaged, or not the frozen one.
+    Raises a `StorageError` if it is not a golden folder, or a file is missing, damaged, or not the
+    frozen one.
     """
     manifest = _manifest(folder)
     films = []

@@ -237,11 +237,8 @@ class Plan:
     def prompts(self) -> tuple[Prompts, ...]:
         """The prompts of every task.
 
-        Raises
-        ------
-        CntbenchError
-            If the model's vocabulary or context is too small for a task, the model lacks the
-            tokenizer that a task needs, or an ablation does not fit a task's prompts.
+        Raises a `CntbenchError` if the model's vocabulary or context is too small for a task, the
+        model lacks the tokenizer that a task needs, or an ablation does not fit a task's prompts.
         """
         spec, language = self.study.spec, self.trajectory.language
         all_prompts = []

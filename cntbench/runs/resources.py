@@ -66,11 +66,8 @@ def resolve_device(device: DeviceChoice, scheduler: str | None, where: str = "--
 def chosen_gpus(devices: str | None, jobs: int | None, scheduler: str | None) -> list[str]:
     """Return the GPUs of ``--devices``, which this process and its workers see from now on.
 
-    Raises
-    ------
-    CntbenchError
-        If a name is empty or repeated, there are not as many GPUs, or another number of processes
-        is asked for.
+    Raises a `CntbenchError` if a name is empty or repeated, there are not as many GPUs, or another
+    number of processes is asked for.
     """
     import torch
 

@@ -57,10 +57,8 @@ def seed_runs(
 ) -> tuple[SeedRun, ...]:
     """Return one run for each of a study's ``seeds``; none if there are no seeds.
 
-    Raises
-    ------
-    CntbenchError
-        If the study is invalid, its trajectory has no seed, or the folder is that of a single run.
+    Raises a `CntbenchError` if the study is invalid, its trajectory has no seed, or the folder is
+    that of a single run.
     """
     changed = catalogue.changed_study(study, changes, where=where)
     spec = changed.spec

@@ -63,10 +63,7 @@ class Task:
     def prompts(self, language: Language, *, count: int, seed: int) -> Prompts:
         """Return the task's prompts, determined by language, seed and version.
 
-        Raises
-        ------
-        CntbenchError
-            If the language lacks something that the task needs.
+        Raises a `CntbenchError` if the language lacks something that the task needs.
         """
         if self.spec.bos and language.beginning is None:
             raise CntbenchError(

@@ -24,10 +24,7 @@ def everything(film: Film) -> Array:
 def draw(film: Film, rng: np.random.Generator, size: int | None = None) -> Array:
     """Return the graphs of untrained models; each occurs at most once.
 
-    Raises
-    ------
-    CntbenchError
-        If a single draw is requested and no untrained model was measured.
+    Raises a `CntbenchError` if a single draw is requested and no untrained model was measured.
     """
     models = rng.permutation(len(film.untrained))[: 1 if size is None else size]
     if size is None and not len(models):

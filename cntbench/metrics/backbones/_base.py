@@ -53,11 +53,8 @@ class Backbone:
 def backbone(name: str, *, where: str | None = None) -> Backbone:
     """Return a backbone, shipped or from a user's folder, by its name.
 
-    Raises
-    ------
-    SpecError
-        If there is no such backbone; it names the nearest match. ``where`` is the file with the
-        name.
+    Raises a `SpecError` if there is no such backbone; it names the nearest match. ``where`` is the
+    file with the name.
     """
     files = {
         path.stem: path

@@ -20,10 +20,7 @@ from cntbench.errors import CheckpointError, SpecError, nearest
 def model_types() -> dict[str, ModuleType]:
     """Return the adapters by the ``model_type`` that they serve.
 
-    Raises
-    ------
-    SpecError
-        If two adapters serve the same ``model_type``.
+    Raises a `SpecError` if two adapters serve the same ``model_type``.
     """
     served: dict[str, plugins.Plugin] = {}
     for plugin in plugins.room("adapter").values():
@@ -40,10 +37,8 @@ def model_types() -> dict[str, ModuleType]:
 def adapter(model_type: str, *, where: str | None = None) -> ModuleType:
     """Return the adapter of an architecture.
 
-    Raises
-    ------
-    CheckpointError
-        If there is none; it lists what is supported. ``where`` is the file that names it.
+    Raises a `CheckpointError` if there is none; it lists what is supported. ``where`` is the file
+    that names it.
     """
     adapters = model_types()
     if model_type not in adapters:

@@ -84,10 +84,8 @@ def width_of(config: Any) -> int:
 def windows(config: Any) -> list[int | None]:
     """Return the sliding window of each layer; None for those that see the whole prompt.
 
-    Raises
-    ------
-    CheckpointError
-        If a layer attends in another way, or the length of the window is not given.
+    Raises a `CheckpointError` if a layer attends in another way, or the length of the window is not
+    given.
     """
     window = getattr(config, "sliding_window", None)
     types = getattr(config, "layer_types", None)

@@ -65,12 +65,8 @@ class References:
 def references(repository: str, revisions: Iterable[str]) -> References:
     """Return the commits of the branches and tags of a repository, ``ORG/NAME``.
 
-    If the hub cannot be reached, the wanted revisions are looked for in the hub cache.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no such repository, or access is refused.
+    If the hub cannot be reached, the wanted revisions are looked for in the hub cache. Raises a
+    `CheckpointError` if there is no such repository, or access is refused.
     """
     silence_hub()
     try:
@@ -159,10 +155,7 @@ def sizes(repository: str, commit: str) -> dict[str, int]:
 def part(repository: str, commit: str, name: str, start: int, stop: int, *, where: str) -> bytes:
     """Return a range of a file's bytes, from `start` to before `stop`.
 
-    Raises
-    ------
-    CheckpointError
-        If it could not be obtained, or the server sends only whole files.
+    Raises a `CheckpointError` if it could not be obtained, or the server sends only whole files.
     """
     headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
     try:

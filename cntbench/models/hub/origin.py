@@ -99,12 +99,8 @@ class HubRevision(Origin):
         """Return headers and samples of the weights, by ranges of bytes, and the files' hashes.
 
         Files of pickled weights have no header: only the hash that the hub lists is known of them.
-        ``buffers`` are endings of the names of tensors that are no weights.
-
-        Raises
-        ------
-        CheckpointError
-            If they cannot be had, are damaged, or not finite.
+        ``buffers`` are endings of the names of tensors that are no weights. Raises a
+        `CheckpointError` if they cannot be had, are damaged, or not finite.
         """
         self._check_known()
         listing = client.listing(self.repository, self.commit, where=str(self))

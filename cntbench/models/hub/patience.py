@@ -60,10 +60,7 @@ class _Clock:
 def patience() -> float:
     """Return how long the hub may send nothing [s].
 
-    Raises
-    ------
-    CntbenchError
-        If the environment variable has another value than a positive number.
+    Raises a `CntbenchError` if the environment variable has another value than a positive number.
     """
     text = os.environ.get(VARIABLE, "")
     try:

@@ -93,11 +93,8 @@ class Blueprint:
 def draft(spec: CircuitSpec, where: str) -> Blueprint:
     """Check a spec and read its tables.
 
-    Raises
-    ------
-    SpecError
-        For an unknown component or function, a cycle, an edge against the causal order, a width
-        that is too small, or a function that a component cannot have.
+    Raises a `SpecError` for an unknown component or function, a cycle, an edge against the causal
+    order, a width that is too small, or a function that a component cannot have.
     """
     nodes = {component.name: component for component in _components(spec)}
     _check_names(spec, nodes, where)

@@ -45,13 +45,9 @@ def open_trajectory(
 ) -> Trajectory:
     """Find the checkpoints in a folder, and hash those that are chosen.
 
-    An unreadable checkpoint has no revision; reading it raises the error.
-
-    Raises
-    ------
-    CntbenchError
-        If the folder has no checkpoints, two of one step, one with an ambiguous step, no readable
-        one, or not those that are chosen.
+    An unreadable checkpoint has no revision; reading it raises the error. Raises a `CntbenchError`
+    if the folder has no checkpoints, two of one step, one with an ambiguous step, no readable one,
+    or not those that are chosen.
     """
     root = _root(where)
     contents = _contents_of(root)

@@ -33,13 +33,9 @@ _TRIED = 3
 def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) -> Trajectory:
     """Resolve revisions to commits; read config and tokenizer of the first existing one.
 
-    Revisions that the repository does not have are gaps in the trajectory.
-
-    Raises
-    ------
-    CheckpointError
-        If ``where`` is malformed, there is no such repository, it has none of the revisions, or the
-        hub cannot be reached and the cache has none of them.
+    Revisions that the repository does not have are gaps in the trajectory. Raises a
+    `CheckpointError` if ``where`` is malformed, there is no such repository, it has none of the
+    revisions, or the hub cannot be reached and the cache has none of them.
     """
     checkpoints, present = _resolved(where, progress)
     config, tokenizer = _described(present)
@@ -56,12 +52,7 @@ def outline_trajectory(where: str, progress: Progress, *, tokenizer: bool) -> Tr
     """Resolve revisions if the hub can be reached, downloading at most a config and a tokenizer.
 
     The config is not downloaded for models whose config comes with cntbench, nor the tokenizer if
-    it is not needed.
-
-    Raises
-    ------
-    CheckpointError
-        As `open_trajectory`, except that models whose config comes with cntbench need no hub.
+    it is not needed. Errors are those of `open_trajectory`, except that these models need no hub.
     """
     repository = where.partition("@")[0]
     outline = pythia().get(repository)

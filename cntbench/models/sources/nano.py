@@ -51,10 +51,7 @@ def planned_steps(where: str) -> dict[str, int]:
 def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) -> Trajectory:
     """Open the trajectory of a seed; train the model if it is not in the cache.
 
-    Raises
-    ------
-    CntbenchError
-        If ``where`` is neither empty nor ``seed=N``.
+    Raises a `CntbenchError` if ``where`` is neither empty nor ``seed=N``.
     """
     return _trained(_recipe(where), progress)
 

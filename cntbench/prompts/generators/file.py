@@ -93,10 +93,8 @@ class PromptTable:
     def prompts(self, language: Language, count: int) -> list[Prompt]:
         """Return the prompts of the first rows, ``count`` at most.
 
-        Raises
-        ------
-        CntbenchError
-            If a column is not there, or a row cannot be used; it names file, line and key.
+        Raises a `CntbenchError` if a column is not there, or a row cannot be used; it names file,
+        line and key.
         """
         columns = choose_columns(self.rows, self.columns, self.where)
         prompts: list[Prompt] = []
