@@ -25,8 +25,8 @@ from cntbench.parallel import Progress
 from cntbench.parallel.processes import parallel_map
 from cntbench.plugins import own_sources, sources_attribute
 from cntbench.prompts import seed_sequence
-from cntbench.results.checksum import content_checksum
 from cntbench.results.film import usable
+from cntbench.results.tree import content_checksum
 
 #: Variables of the root that `film_of` uses.
 FILM_VARIABLES = ["influence", "influence_se", "readout_value", "readout_se", "status"]

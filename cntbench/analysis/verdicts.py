@@ -23,10 +23,9 @@ from cntbench.files.output import check_writable
 from cntbench.parallel import Progress
 from cntbench.plugins import own_sources, room, sources_attribute
 from cntbench.prompts import seed_sequence
-from cntbench.results.checksum import content_checksum
 from cntbench.results.film import usable
 from cntbench.results.storage import UNSEALED, open_results, write_results
-from cntbench.results.tree import result_tree
+from cntbench.results.tree import content_checksum, result_tree
 from cntbench.specs import as_dict
 
 

@@ -23,12 +23,11 @@ from cntbench.files import output
 from cntbench.files.trailer import append_digest, is_intact
 from cntbench.parallel.interrupts import interrupts_held
 from cntbench.results.checking import valid_tree, validate_groups, validated_tree
-from cntbench.results.checksum import checksum
 from cntbench.results.group_schema import GROUPS, validate_contents
 from cntbench.results.netcdf import read_groups, write_groups
 from cntbench.results.schema import validate
 from cntbench.results.selection import whole_groups
-from cntbench.results.tree import groups_of
+from cntbench.results.tree import checksum, groups_of
 
 CHECKSUM = "content_sha256"
 

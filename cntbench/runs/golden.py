@@ -23,9 +23,9 @@ from cntbench.files.output import check_files, check_folder, file_status
 from cntbench.files.parsing import is_texts, parse_json
 from cntbench.parallel import Progress
 from cntbench.results import storage
-from cntbench.results.checksum import content_checksum
 from cntbench.results.difference import Move, golden_file, moves, only
 from cntbench.results.failure import Failure
+from cntbench.results.tree import content_checksum
 from cntbench.runs.catalogue import Catalogue, StudyEntry
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.identity import differing

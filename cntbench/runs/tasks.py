@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -21,24 +22,16 @@ from cntbench.specs import TaskSpec, as_dict, build, read_toml
 _PROSE = ("summary", "learnt", "not_learnt")
 
 
-class Generator(Protocol):
-    """The parameters of a generator, which make prompts."""
-
-    def make(self, language: Language, rng: Any) -> Prompt:
-        """Return one prompt."""
-        ...
-
-
 @dataclass(frozen=True)
 class Task:
-    """A task spec with its generator.
+    """A task spec with what makes its prompts.
 
     Parameters
     ----------
     needs_text
         Whether it requires a model with a tokenizer.
-    spec, generator
-        Content of the file; None instead of a generator of the prompts of a table.
+    make
+        The ``make`` of its generator's parameters; None if it has a table.
     table
         A user's own prompts, if they are not generated.
     """
@@ -48,7 +41,7 @@ class Task:
     control: bool
     needs_text: bool
     spec: TaskSpec
-    generator: Generator | None
+    make: Callable[[Language, np.random.RandomState], Prompt] | None
     table: PromptTable | None = None
 
     @property
@@ -76,9 +69,9 @@ class Task:
                 language = replace(language, context=language.context - 1)
             prompts = self.table.prompts(language, count)
             return batch([prompt.after(bos) for prompt in prompts] if bos is not None else prompts)
-        assert self.generator is not None, "a task without a table has a generator"
+        assert self.make is not None, "a task without a table has a generator"
         return generate(
-            self.generator.make,
+            self.make,
             language,
             n_prompts=count,
             seed=seed,
@@ -100,7 +93,7 @@ def read_task(path: Path) -> Task:
         control=path.parent.name == "controls",
         needs_text=getattr(module, "NEEDS_TEXT", False),
         spec=spec,
-        generator=generator if table is None else None,
+        make=generator.make if table is None else None,
         table=table,
     )
 
@@ -144,7 +137,7 @@ def _own(name: str, path: Path, table: PromptTable, parameters: dict[str, Any]) 
         not_learnt="Another one.",
         parameters=parameters,
     )
-    return Task(name, path, control=False, needs_text=True, spec=spec, generator=None, table=table)
+    return Task(name, path, control=False, needs_text=True, spec=spec, make=None, table=table)
 
 
 def without_prose(spec: Any) -> dict[str, Any]:

@@ -12,9 +12,9 @@ import numpy as np
 import xarray as xr
 from hypothesis import strategies as st
 
-from cntbench.results.checksum import content_checksum
 from cntbench.results.netcdf import write_groups
 from cntbench.results.storage import CHECKSUM
+from cntbench.results.tree import content_checksum
 
 #: As deep as no honest file is nested.
 DEPTH = 50_000

@@ -11,8 +11,8 @@ import numpy as np
 import xarray as xr
 
 from cntbench.results import netcdf
-from cntbench.results.checksum import checksum
 from cntbench.results.storage import CHECKSUM, load_netcdf
+from cntbench.results.tree import checksum
 
 Groups = dict[str, xr.Dataset]
 Edit = Callable[[Groups], None]

@@ -19,8 +19,8 @@ from support.results import (
 import cntbench
 from cntbench import figures
 from cntbench.accessor.cnt import Cnt
-from cntbench.results.checksum import content_checksum
 from cntbench.results.storage import write_results
+from cntbench.results.tree import content_checksum
 
 CELL = {"task": "induction", "ablation": "zero"}
 #: By member of the accessor, what is asked of it; pictures and the film have tests of their own.

@@ -415,7 +415,7 @@ def test_a_generator_that_does_not_fit_the_model_is_refused(trajectory, tmp_path
         def make(self, language, rng):
             return Prompt(**{"decoys": np.array([6]), **good, **made})
 
-    task = dataclasses.replace(plan.tasks[0], generator=Generator(), table=None)
+    task = dataclasses.replace(plan.tasks[0], make=Generator().make, table=None)
     with pytest.raises(CntbenchError) as caught:
         _ = dataclasses.replace(plan, tasks=(task,)).prompts
     assert f"task 'ioi' {says}" in str(caught.value)

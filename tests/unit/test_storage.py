@@ -11,8 +11,6 @@ import xarray as xr
 from support.films import random_film
 
 from cntbench.errors import StorageError
-from cntbench.results.checksum import checksum as storage_checksum
-from cntbench.results.checksum import content_checksum
 from cntbench.results.storage import (
     open_results,
     write_atomically,
@@ -20,7 +18,8 @@ from cntbench.results.storage import (
     write_results,
     write_text,
 )
-from cntbench.results.tree import result_tree
+from cntbench.results.tree import checksum as storage_checksum
+from cntbench.results.tree import content_checksum, result_tree
 
 
 @pytest.fixture

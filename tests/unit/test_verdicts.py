@@ -23,8 +23,8 @@ from cntbench.dynamics.film import Film
 from cntbench.dynamics.trajectory import FEATURES
 from cntbench.errors import CntbenchError
 from cntbench.readouts import STANDARD
-from cntbench.results.checksum import content_checksum
 from cntbench.results.storage import distinct_files, open_results, write_results
+from cntbench.results.tree import content_checksum
 from cntbench.runs.catalogue import load_catalogue
 
 CLAIMS = load_catalogue().some_claims()

@@ -9,19 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 
 from cntbench.analysis.calibration import simulated
 from cntbench.dynamics.film import Film
-
-
-class Make(Protocol):
-    """Simulates a film; films with an effect take its size."""
-
-    def __call__(self, rng: np.random.Generator, base: Film, /, **size: float) -> Film:
-        """Return the film."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +25,7 @@ class FilmKind:
     content
         Description of the films, for tables.
     make
-        Simulates a film.
+        Simulates a film from a random generator and a base; films with an effect take its size.
     false, true
         Claims that are false, and claims that are true, for these films.
     sizes
@@ -47,7 +39,7 @@ class FilmKind:
     """
 
     content: str
-    make: Make | Callable[..., Film]
+    make: Callable[..., Film]
     false: tuple[str, ...] = ()
     true: tuple[str, ...] = ()
     sizes: tuple[float, ...] = ()

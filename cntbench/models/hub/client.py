@@ -143,15 +143,6 @@ def listing(repository: str, commit: str, *, where: str) -> dict[str, ListedFile
         raise problems.refusal(error, repository, where) from None
 
 
-def sizes(repository: str, commit: str) -> dict[str, int]:
-    """Return the sizes of a commit's files by name [bytes], empty if the hub reports none."""
-    try:
-        files = listing(repository, commit, where=repository)
-    except CheckpointError:
-        return {}
-    return {name: file.size for name, file in files.items()}
-
-
 def part(repository: str, commit: str, name: str, start: int, stop: int, *, where: str) -> bytes:
     """Return a range of a file's bytes, from `start` to before `stop`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -183,8 +184,10 @@ def to_download(outline: Outline | None, checkpoints: Sequence[Checkpoint]) -> D
         return None
     first = next((origin for origin in missing if origin.commit), None)
     if first is not None and not first.unreachable:
-        size = weight_files.listed_bytes(client.sizes(first.repository, first.commit))
-        if size:
-            return Download(len(missing), size, "hub")
+        with suppress(CheckpointError):
+            files = client.listing(first.repository, first.commit, where=str(first))
+            size = weight_files.listed_bytes({name: file.size for name, file in files.items()})
+            if size:
+                return Download(len(missing), size, "hub")
     source: Literal["config", "table"] = "table" if outline.mask_bytes else "config"
     return Download(len(missing), outline.stored_bytes, source)

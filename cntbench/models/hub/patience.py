@@ -44,14 +44,6 @@ class _Clock:
         """How much longer to wait [s]."""
         return self.seconds - (time.monotonic() - self.since) if self.since else self.seconds
 
-    def start(self) -> None:
-        """Count from now on, unless the time counts already."""
-        self.since = self.since or time.monotonic()
-
-    def restart(self) -> None:
-        """Count from now on: something has come."""
-        self.since = time.monotonic()
-
     def silent(self) -> SilentHubError:
         """Return the error of a hub that has sent nothing."""
         return SilentHubError(f"the hub has sent nothing for {self.seconds:g} s")
@@ -106,7 +98,7 @@ def _before(request: Any) -> None:
     clock = _clock()
     if clock is None:
         return
-    clock.start()
+    clock.since = clock.since or time.monotonic()
     if clock.left <= 0:
         raise clock.silent()
     limits = request.extensions.get("timeout", {})
@@ -135,7 +127,7 @@ def _heard(response: Any, clock: _Clock) -> Any:
     class Heard(library.SyncByteStream):  # type: ignore[misc, name-defined]
         def __iter__(self) -> Iterator[bytes]:
             for part in stream:
-                clock.restart()
+                clock.since = time.monotonic()
                 yield part
             clock.since = None
 
