@@ -35,10 +35,7 @@ FEWEST = 3
 def compared_checkpoints(checkpoints: int, size: int, draws: int) -> NDArray[np.int64]:
     """Return the checkpoints at which a film is compared with null models.
 
-    Parameters
-    ----------
-    size
-        Edges of each graph, feasible or not.
+    ``size`` is the number of edges of each graph, feasible or not.
     """
     count = max(FEWEST, EDGES // max(draws * size, 1))
     if count >= checkpoints:
@@ -124,10 +121,7 @@ def null_group(
 ) -> xr.Dataset:
     """Return the group ``nulls`` from the `null_summary` of every cell; NaN at other checkpoints.
 
-    Parameters
-    ----------
-    draws
-        Number of draws by null model.
+    ``draws`` is the number of draws by null model.
     """
     variables = {}
     for name, plugin in plugins.room("metric").items():

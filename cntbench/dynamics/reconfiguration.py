@@ -81,12 +81,8 @@ def reconfigurations(
 def reversed_share(before: Array, after: Array) -> Array:
     """Return the share of pairs of components whose order reverses, dims ``…``.
 
-    Ties have no order. NaN if fewer than two components have the role at both times.
-
-    Parameters
-    ----------
-    before, after
-        Layer-corrected strengths, dims ``…, component``.
+    Takes layer-corrected strengths, dims ``…, component``. Ties have no order. NaN if fewer than
+    two components have the role at both times.
     """
     before, after = comparable(before), comparable(after)
     reversed_ = (before[..., :, None] < before[..., None, :]) & (

@@ -73,13 +73,10 @@ def role_group(root: xr.Dataset, cells: Sequence[Cell]) -> xr.Dataset:
 def role_summary(
     film: Film, rng: np.random.Generator, draws: int
 ) -> dict[str, NDArray[np.float32]]:
-    """Return roles, their errors, ranks and changes.
+    """Return roles, their errors, ranks and changes, by ``ROLE_NAME``.
 
-    Returns
-    -------
-    dict
-        By ``ROLE_NAME``, names as in `OF_COMPONENTS`, dims ``checkpoint, component``, and
-        `OF_CHECKPOINTS`, dims ``checkpoint``.
+    Names are those of `OF_COMPONENTS`, dims ``checkpoint, component``, and of `OF_CHECKPOINTS`,
+    dims ``checkpoint``.
     """
     arrays = component_roles(film.weights, film.errors, film.layer, film.prompts)
     for role, change in reconfigurations(film, rng, draws).items():

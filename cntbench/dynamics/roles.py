@@ -79,12 +79,8 @@ def error(weights: Array, errors: Array, layer: NDArray[np.int64], role: Role) -
 def half_width(errors: Array, prompts: Array) -> Array:
     """Return half the width of strengths' intervals, by Student's t over prompts.
 
-    Parameters
-    ----------
-    errors
-        From `error`, dims ``checkpoint, component``.
-    prompts
-        Number of prompts, dims ``checkpoint`` or none.
+    Takes what `error` returns, dims ``checkpoint, component``, and the number of prompts, dims
+    ``checkpoint`` or none.
     """
     from scipy import special
 
@@ -120,15 +116,8 @@ def top(ranks: Array) -> Array:
 def moves(members: Array) -> Array:
     """Return 1 where a component enters the top set, -1 where it leaves it, else 0.
 
-    Parameters
-    ----------
-    members
-        From `top`, dims ``checkpoint, component``.
-
-    Returns
-    -------
-    Array
-        Dims of ``members``; NaN at the first checkpoint and where a component lacks the role.
+    Takes what `top` returns, dims ``checkpoint, component``, and returns the same dims; NaN at the
+    first checkpoint and where a component lacks the role.
     """
     change = np.full(members.shape, np.nan)
     change[1:] = np.diff(members, axis=0)

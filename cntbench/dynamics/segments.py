@@ -143,12 +143,9 @@ def segment(features: Array) -> Segmentation:
 
 
 def advantages(features: Array) -> Array:
-    """Return A_k of many series, dims ``draw, transitions``.
+    """Return A_k of many standardised series, dims ``draw, checkpoint, feature``.
 
-    Parameters
-    ----------
-    features
-        Standardised, dims ``draw, checkpoint, feature``.
+    The result has dims ``draw, transitions``.
     """
     return _search(features)[1]
 
@@ -156,10 +153,7 @@ def advantages(features: Array) -> Array:
 def best_transitions(features: Array, count: int) -> NDArray[np.int64]:
     """Return the best ``count`` transitions of many series, dims ``draw, transition, end``.
 
-    Parameters
-    ----------
-    features
-        Standardised, dims ``draw, checkpoint, feature``.
+    Takes standardised features, dims ``draw, checkpoint, feature``.
     """
     *_, (chosen, _) = _fits(_over_noise(features), count)
     return _candidates(features.shape[1]).ends[chosen]
@@ -238,18 +232,10 @@ def _jumps(features: Array, count: int) -> tuple[tuple[int, ...], ...]:
 
 
 def _fits(features: Array, count: int) -> Iterator[tuple[NDArray[np.int64], Array]]:
-    """Yield the best transitions for each number of them, from 1.
+    """Yield the best transitions for each number of them, from 1, and what they explain.
 
-    Parameters
-    ----------
-    features
-        Dims ``draw, checkpoint, feature``, with mean 0.
-
-    Yields
-    ------
-    tuple
-        Indices of candidates, dims ``draw, transition``; the sums of squares that they explain,
-        dims ``draw, feature``.
+    Takes features, dims ``draw, checkpoint, feature``, with mean 0. Yields indices of candidates,
+    dims ``draw, transition``, and the sums of squares that they explain, dims ``draw, feature``.
     """
     size = features.shape[1]
     candidates = _candidates(size)

@@ -54,10 +54,7 @@ def trajectory(film: Film) -> Array:
 def standardised(values: Array) -> Array:
     """Return columns with mean 0 and standard deviation 1, or 0 where they do not vary.
 
-    Parameters
-    ----------
-    values
-        Dims ``…, checkpoint, feature``.
+    Takes and returns dims ``…, checkpoint, feature``.
     """
     centred = values - values.mean(axis=-2, keepdims=True)
     deviation = centred.std(axis=-2, keepdims=True)

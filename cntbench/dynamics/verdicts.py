@@ -192,13 +192,7 @@ def merge_verdicts(earlier: xr.Dataset, later: xr.Dataset) -> xr.Dataset:
 
 
 def claim_results(cell: xr.Dataset, claim: int) -> list[ClaimTestResult]:
-    """Return the results of a claim's tests.
-
-    Parameters
-    ----------
-    cell
-        A group ``claims`` from which one task and one ablation have been selected.
-    """
+    """Return a claim's test results, from one task and one ablation of a group ``claims``."""
     # Variables: a data array, whose coordinates are looked up, takes much longer.
     values = {
         name: cell.variables[name].transpose("claim", "test").values[claim]

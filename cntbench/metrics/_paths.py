@@ -128,17 +128,9 @@ def last_steps(length: Array, distance: Array, start: int, stop: int) -> NDArray
 
 
 def passed_on(shares: Array, stages: Stages) -> Array:
-    """Solve x_j = 1 + Σ_i shares_ij x_i for all graphs.
+    """Solve x_j = 1 + Σ_i shares_ij x_i for all graphs, dims ``component, graph``.
 
-    Parameters
-    ----------
-    shares
-        Dims ``source, target, graph``; 0 where there is no edge.
-
-    Returns
-    -------
-    numpy.ndarray
-        Dims ``component, graph``.
+    Takes shares, dims ``source, target, graph``; 0 where there is no edge.
     """
     shares = stages.sort(shares)
     values = np.ones(shares.shape[1:])

@@ -59,10 +59,7 @@ def compute(weights: Array) -> Array:
 def _louvain(excess: Array) -> Array:
     """Merge nodes into communities and return the sum of the excess within them.
 
-    Parameters
-    ----------
-    excess
-        Gain of joining two nodes, dims ``node, node, graph``, symmetric.
+    The excess is the gain of joining two nodes, dims ``node, node, graph``, symmetric.
     """
     within = np.trace(excess)
     active = np.arange(excess.shape[-1])
@@ -80,10 +77,8 @@ def _louvain(excess: Array) -> Array:
 def _move_nodes(excess: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """Move nodes one by one until no move gains.
 
-    Returns
-    -------
-    numpy.ndarray, numpy.ndarray
-        The community of every node, dims ``node, graph``, and whether any node of a graph moved.
+    Returns the community of every node, dims ``node, graph``, and whether any node of a graph
+    moved.
     """
     nodes, _, graphs = excess.shape
     links = excess.copy()

@@ -156,10 +156,7 @@ class Ratios:
 def ratios(weights: Array, distribution: Distribution) -> Ratios:
     """Compare a distribution with the exponential in the tail of every graph's weights.
 
-    Parameters
-    ----------
-    weights
-        Dims ``…, source, target``.
+    Takes weights, dims ``…, source, target``.
     """
     flat = weights.reshape(*weights.shape[:-2], -1)
     x, tail = _tail(flat)

@@ -63,15 +63,10 @@ def gpus_of(device: Device, processes: int) -> list[str]:
 
 
 def memory_of(device: Device, model: int = 0) -> int:
-    """Return how much memory to use on a device beyond its models [bytes].
+    """Return how much memory to use on a device beyond its models of a size [bytes].
 
     On a GPU this is most of what this process can have besides the present model, less room for the
     next one. The next one has no room, and waits, if it would take more than half.
-
-    Parameters
-    ----------
-    model
-        Size of a model's weights [bytes].
     """
     if device == "cpu":
         return 2**30
@@ -165,13 +160,8 @@ def _full_precision() -> Iterator[None]:
 def attention_kernels(query: Tensor) -> AbstractContextManager[object]:
     """Return a context with the kernels of attention that repeat themselves bit for bit.
 
-    Fused kernels do, except in backward passes. They take up to 65,535 prompts at once, the most
-    blocks of a CUDA grid.
-
-    Parameters
-    ----------
-    query
-        Dims ``batch, head, query, width``.
+    Takes queries, dims ``batch, head, query, width``. Fused kernels do, except in backward passes.
+    They take up to 65,535 prompts at once, the most blocks of a CUDA grid.
     """
     if query.is_cuda and (torch.is_grad_enabled() or len(query) > MOST_FUSED):
         return sdpa_kernel(SDPBackend.MATH)

@@ -33,15 +33,8 @@ EXPECTED = "model.safetensors or pytorch_model.bin"
 def collect(get: Callable[[str], Path | None]) -> list[Path] | None:
     """Return the files of the first complete format, or None if there are no files.
 
-    Parameters
-    ----------
-    get
-        Finds a file by its name, or returns None.
-
-    Raises
-    ------
-    CheckpointError
-        If an index is malformed, or lists a missing file and no other format is complete.
+    Takes what finds a file by its name, or returns None. Raises a `CheckpointError` if an index is
+    malformed, or lists a missing file and no other format is complete.
     """
     incomplete: CheckpointError | None = None
     for single, index in FORMATS:

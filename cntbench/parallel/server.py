@@ -16,12 +16,8 @@ from cntbench.parallel.interrupts import starting_processes
 def start_server(*modules: str) -> None:
     """Start the server that workers are forked from, which imports while this process goes on.
 
-    It ends with this process. Where the system cannot fork, there is none.
-
-    Parameters
-    ----------
-    modules
-        What it imports, between `_gc_pause` and `_gc_freeze`, unless it runs already.
+    It imports modules between `_gc_pause` and `_gc_freeze`, unless it runs already, and ends with
+    this process. Where the system cannot fork, there is none.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return

@@ -207,12 +207,9 @@ def usable(kind: str) -> Named[Plugin]:
 
 
 def own_sources(names: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Return the SHA-256 of the source of plugins that lie outside the package.
+    """Return the SHA-256 of the source of plugins that lie outside the package, by file.
 
-    Returns
-    -------
-    dict
-        By file, such as ``metrics/strongest.py``; empty if all are the package's own.
+    A file is named as ``metrics/strongest.py``; there are none if all are the package's own.
     """
     sources = {}
     for kind, chosen in names.items():

@@ -28,10 +28,7 @@ class Failure:
     def of(cls, error: BaseException, location: object) -> Failure:
         """Return the failure that an error means.
 
-        Parameters
-        ----------
-        location
-            The checkpoint's origin, or the folder of its files, which the reason leaves out.
+        Its reason leaves out the location: the checkpoint's origin, or the folder of its files.
         """
         status: Literal["missing", "failed"] = (
             "missing" if isinstance(error, MissingCheckpointError) else "failed"

@@ -132,13 +132,7 @@ def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
 
 
 def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Dataset:
-    """Join checkpoints, and mark those whose weights an earlier one has as duplicates.
-
-    Parameters
-    ----------
-    parts
-        One dataset per checkpoint, by ascending step.
-    """
+    """Join checkpoints by ascending step; those whose weights an earlier one has are duplicates."""
     if not all("tokens_seen" in part.coords for part in parts):
         parts = [part.drop_vars("tokens_seen", errors="ignore") for part in parts]
     dataset = xr.concat(
@@ -198,10 +192,7 @@ def _file_attributes(parts: Sequence[xr.Dataset]) -> dict[str, str]:
 def untrained_group(parts: Mapping[int, xr.Dataset]) -> xr.Dataset:
     """Join untrained models, given by the seed of their initial weights.
 
-    Returns
-    -------
-    xarray.Dataset
-        ``influence`` and ``influence_se``, dims ``task, ablation, seed, source, target``.
+    Returns ``influence`` and ``influence_se``, dims ``task, ablation, seed, source, target``.
     """
     dims = ("task", "ablation", "seed", "source", "target")
     variables = {

@@ -27,14 +27,9 @@ _LISTED = ("device", "determinism", "source", "machine")
 
 
 def join_films(parts: Iterable[xr.Dataset | xr.DataTree], *, where: str) -> xr.Dataset:
-    """Join films of one model's training, each of one checkpoint or more.
+    """Join films of one model's training, of one checkpoint or more each, ordered by step.
 
     Checkpoints with the weights of an earlier one are marked as duplicates.
-
-    Parameters
-    ----------
-    parts
-        In ascending order of step.
 
     Raises
     ------

@@ -73,19 +73,11 @@ class RunFolder:
         return self.path / BLOCKS / path.parent.name / path.stem
 
     def check(self, plan: Plan) -> Plan:
-        """Compare a plan with what the folder holds, without writing anything.
+        """Return a plan that the folder holds or may hold, without writing anything.
 
-        Returns
-        -------
-        Plan
-            The plan with the identities of checkpoints that were recorded when the folder was
-            first used: a name on the hub is resolved once.
-
-        Raises
-        ------
-        CntbenchError
-            If the folder holds anything but a run of this plan, or checkpoint files of other
-            weights.
+        It has the identities of checkpoints that were recorded when the folder was first used: a
+        name on the hub is resolved once. Raises a `CntbenchError` if the folder holds anything but
+        a run of this plan, or checkpoint files of other weights.
         """
         recorded = self._recorded()
         if recorded is None:

@@ -172,11 +172,8 @@ def forward_passes(
 ) -> dict[str, float]:
     """Count the cost of each ablation on the circuit with the most components.
 
-    Returns
-    -------
-    dict of float
-        By ablation, the FLOPs of measuring all edges on a task's prompts, relative to those of one
-        forward pass on them. `cntbench.engine.meter` says what is counted.
+    It is the FLOPs of measuring all edges on a task's prompts, relative to those of one forward
+    pass on them. `cntbench.engine.meter` says what is counted.
     """
     largest = max(circuits, key=lambda known: len(known.circuit.components))
     plan = planted_plan(study, ablations, largest)

@@ -27,12 +27,7 @@ def work_per_model(trajectory: Trajectory, prompts: Sequence[Prompts], cells: in
 
     Every component is ablated for every prompt, and on average half of the layers are computed
     again; a mixture of experts computes those that a token is sent to. `cntbench.engine.meter`
-    counts exactly, which takes seconds.
-
-    Parameters
-    ----------
-    cells
-        Number of pairs of a source and an ablation.
+    counts exactly, which takes seconds. ``cells`` are pairs of a source and an ablation.
     """
     if trajectory.outline is not None:
         config = trajectory.outline.config

@@ -101,17 +101,9 @@ class Parameters(Statistic):
 
 
 def signed_ratio(weights: Array) -> Array:
-    """Return the statistic of each set of weights.
+    """Return the statistic of each set of weights, dims ``…, edge`` → ``…``.
 
-    Parameters
-    ----------
-    weights
-        Dims ``…, edge``; 0 where there is no edge.
-
-    Returns
-    -------
-    numpy.ndarray
-        Dims ``…``; NaN where the tail has no shape.
+    Weights are 0 where there is no edge. NaN where the tail has no shape.
     """
     graph = weights[..., None, :]
     better = np.fmax(ratios(graph, "power law").mean, ratios(graph, "log-normal").mean)
