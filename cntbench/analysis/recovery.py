@@ -128,17 +128,14 @@ def random_average_precision(true: int, feasible: int) -> float:
 def recovery(records: Iterable[Recovery]) -> xr.Dataset:
     """Compare all records with both truths, mean over seeds; trained circuits know neither.
 
+    Raises a `CntbenchError` if a true edge is not feasible, or a circuit has the same seed twice.
+
     Returns
     -------
     xarray.Dataset
         Dims ``circuit, difficulty, truth, ablation``: ``auroc`` and ``ap``, each with the ``_low``
         and ``_high`` end of its 95 % t interval over seeds, ``baseline_ap`` of random scores (their
         AUROC is 0.5), and ``seeds``, the number of seeds with a defined score.
-
-    Raises
-    ------
-    CntbenchError
-        If a true edge is not feasible, or a circuit has the same seed twice.
     """
     cells: dict[tuple[str, ...], dict[int, tuple[float, float, float]]] = {}
     for record in records:

@@ -29,15 +29,13 @@ def window(film: Film) -> int:
 def juncture(film: Film, readout: str) -> slice:
     """Return the transitions of the window in which a readout improves most.
 
+    Raises an `Undefined` if the improvement is a small share of the readout's range, or within its
+    standard errors.
+
     Returns
     -------
     slice
         Transitions; ``start`` and ``stop`` are the checkpoints at the ends of the window.
-
-    Raises
-    ------
-    Undefined
-        If the improvement is a small share of the readout's range, or within its standard errors.
     """
     values = film.readout(readout)
     errors = film.readout_errors[film.readout_names.index(readout)]

@@ -61,18 +61,15 @@ def check_output(
 ) -> None:
     """Check that a file may be written.
 
+    Raises a `StorageError` if the path names no file, its folder does not exist or cannot be
+    written, or `check_files` refuses it.
+
     Parameters
     ----------
     inputs
         Files and folders that are read; their files are never overwritten.
     force
         Whether a file of another kind may be overwritten.
-
-    Raises
-    ------
-    StorageError
-        If the path names no file, its folder does not exist or cannot be written, or `check_files`
-        refuses it.
     """
     if not path.name:
         where = None if path == Path() else str(path)  # Python turns an empty path into "."

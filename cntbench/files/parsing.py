@@ -16,17 +16,14 @@ _MOST_COMMAS = 16
 def parse_json(text: str | bytes, *, unique: bool = False) -> Any:
     """Parse JSON.
 
+    Raises a `ValueError` if the text is empty, malformed or nested too deeply, or repeats a key.
+
     Parameters
     ----------
     text
         The JSON; bytes in UTF-8, UTF-16 or UTF-32.
     unique
         Whether duplicate keys in an object are errors; otherwise the last value counts.
-
-    Raises
-    ------
-    ValueError
-        If it is empty, malformed, nested too deeply, or has a duplicate key.
     """
     if not text.strip():
         raise ValueError("it is empty")

@@ -54,6 +54,9 @@ def choose(
 ) -> list[int]:
     """Return the ascending indices of the chosen checkpoints or layers.
 
+    Raises a `ChoiceError` if an item is malformed, there is no such checkpoint, or a range of
+    layers does not end at one.
+
     Parameters
     ----------
     text
@@ -62,12 +65,6 @@ def choose(
         Of the checkpoints, by rising step.
     where, noun
         Origin of the choice, and what is chosen, for errors.
-
-    Raises
-    ------
-    ChoiceError
-        If an item is malformed, there is no such checkpoint, or a range of layers does not end at
-        one.
 
     Examples
     --------

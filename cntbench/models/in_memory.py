@@ -59,6 +59,10 @@ def read_model(
 ) -> tuple[Trajectory, Decoder, Parity | None]:
     """Return a model as a trajectory of one checkpoint, and as the engine's decoder.
 
+    Raises a `CheckpointError` if the model is of another type, its architecture is not supported,
+    or its weights are not in memory, quantised, or not finite; or if the tokenizer is of another
+    type. A `ParityError` if its forward pass differs from its config and tensors.
+
     Parameters
     ----------
     model
@@ -81,13 +85,6 @@ def read_model(
         The model.
     Parity or None
         How well the two agree; None for a decoder.
-
-    Raises
-    ------
-    CheckpointError
-        If the model is of another type, its architecture is not supported, or its weights are not
-        in memory, quantised, or not finite; or if the tokenizer is of another type. A `ParityError`
-        if its forward pass differs from its config and tensors.
     """
     what = type(model).__name__
     if isinstance(model, Decoder):

@@ -25,16 +25,14 @@ class Origin(ABC):
     def fetch(self, room: Path | None = None) -> Path:
         """Return a folder with the files.
 
+        Raises a `CheckpointError` if the files cannot be obtained; a `MissingCheckpointError` if
+        there are none.
+
         Parameters
         ----------
         room
             Folder to download missing files into; the caller may delete it. By default, the shared
             cache of the source.
-
-        Raises
-        ------
-        CheckpointError
-            If the files cannot be obtained; a `MissingCheckpointError` if there are none.
         """
 
     def at(self, identity: str) -> Origin:

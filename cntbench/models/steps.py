@@ -53,10 +53,7 @@ class NamedStep(NamedTuple):
 def named_step(name: str, *, where: str) -> NamedStep | None:
     """Return the step in a name, or None if the name has no number.
 
-    Raises
-    ------
-    CheckpointError
-        If the name has numbers but not exactly one unambiguous step.
+    Raises a `CheckpointError` if the name has numbers but not exactly one unambiguous step.
 
     Examples
     --------

@@ -262,6 +262,9 @@ def open_trajectory(
 ) -> Trajectory:
     """Open a trajectory by its name: ``SOURCE`` or ``SOURCE:WHERE``.
 
+    Raises a `CntbenchError` if there is no such source, or it has no usable trajectory or no such
+    checkpoint.
+
     Parameters
     ----------
     text
@@ -272,11 +275,6 @@ def open_trajectory(
         Which checkpoints; see `cntbench.models.checkpoint_choice`. By default all.
     early
         Whether to return while the model is still being trained by another process.
-
-    Raises
-    ------
-    CntbenchError
-        If there is no such source, or it has no usable trajectory or no such checkpoint.
     """
     source, where = _source(text)
     trajectory: Trajectory
@@ -314,10 +312,8 @@ def outline_trajectory(
 def seeded(text: str, seed: int) -> str:
     """Return the name of a trajectory with another seed.
 
-    Raises
-    ------
-    CntbenchError
-        If there is no such source, or its trajectories have no seed, or the name has one.
+    Raises a `CntbenchError` if there is no such source, or its trajectories have no seed, or the
+    name has one.
 
     Examples
     --------

@@ -193,17 +193,14 @@ def parallel_map(
 ) -> Iterator[Result]:
     """Yield the result of each item, in order.
 
+    Raises a `WorkerKilledError` if an item kills the processes that work on it.
+
     Parameters
     ----------
     work
         Function of an item; it has to be importable by another process.
     jobs
         Number of processes; 1 works in this process.
-
-    Raises
-    ------
-    WorkerKilledError
-        If an item kills the processes that work on it.
     """
     jobs = min(jobs, len(items))
     if jobs <= 1:

@@ -97,6 +97,9 @@ def discover(
 ) -> Named[Plugin]:
     """Return all plugins in a room by name.
 
+    Raises a `SpecError` if a module of the package has no docstring or lacks a required name, or
+    two plugins have the same name.
+
     Parameters
     ----------
     room
@@ -106,12 +109,6 @@ def discover(
     folders
         Folders outside the package. Their broken files are left out, with the reasons in
         ``broken``.
-
-    Raises
-    ------
-    SpecError
-        If a module of the package has no docstring or lacks a required name, or two plugins have
-        the same name.
     """
     plugins: Named[Plugin] = Named()
     package = importlib.import_module(f"cntbench.{room}")

@@ -71,7 +71,8 @@ CONSTANTS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 def guard(module: ModuleType, room: str) -> None:
     """Check a file of a room, and have the results of its functions checked.
 
-    Names that the file lacks are left to discovery.
+    Names that the file lacks are left to discovery. Raises a `PluginError` if a function cannot be
+    called as it will be, or a constant is something else.
 
     Parameters
     ----------
@@ -79,11 +80,6 @@ def guard(module: ModuleType, room: str) -> None:
         The file's module; its functions are replaced.
     room
         Its room, such as ``"metrics"``.
-
-    Raises
-    ------
-    PluginError
-        If a function cannot be called as it will be, or a constant is something else.
     """
     for name, (allowed, what) in CONSTANTS.items():
         if hasattr(module, name) and not allowed(getattr(module, name)):

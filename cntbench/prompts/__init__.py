@@ -287,10 +287,7 @@ def lengths(tokens: Tokens) -> Tokens:
 def batch(prompts: Sequence[Prompt]) -> Prompts:
     """Return prompts as a batch, numbered in order; the ``other`` of each is the next one.
 
-    Raises
-    ------
-    CntbenchError
-        If some prompts have a twin and others have none.
+    Raises a `CntbenchError` if some prompts have a twin and others have none.
     """
     twins = [prompt.reference for prompt in prompts if prompt.reference is not None]
     if 0 < len(twins) < len(prompts):

@@ -55,7 +55,9 @@ def answered(
     ``"sum of log probabilities"``, the right answer follows the prompt and its twin, and all of its
     tokens are scored, each given those before it. It is compared with the wrong answer where the
     two part, given the tokens that they share: at the other positions, the decoy is the target
-    itself. Without a rule, every answer is one token.
+    itself. Without a rule, every answer is one token. Raises a `CntbenchError` if an answer has
+    several tokens and no rule says which of them are scored, if several answers are right and not
+    all have one token, or if a right and a wrong answer cannot be told apart.
 
     Parameters
     ----------
@@ -65,13 +67,6 @@ def answered(
         The tokens of each right answer, and of each wrong one.
     rule
         What is scored of answers of several tokens.
-
-    Raises
-    ------
-    CntbenchError
-        If an answer has several tokens and no rule says which of them are scored, if several
-        answers are right and not all have one token, or if a right and a wrong answer cannot be
-        told apart.
     """
     longest = max(len(answer) for answer in (*right, *wrong))
     if longest > 1 and rule is None:

@@ -29,13 +29,9 @@ _LISTED = ("device", "determinism", "source", "machine")
 def join_films(parts: Iterable[xr.Dataset | xr.DataTree], *, where: str) -> xr.Dataset:
     """Join films of one model's training, of one checkpoint or more each, ordered by step.
 
-    Checkpoints with the weights of an earlier one are marked as duplicates.
-
-    Raises
-    ------
-    CntbenchError
-        If there are no parts, or a part is not a film; if steps do not ascend, or names repeat; if
-        tasks, ablations, readouts, components or settings of the measurement differ.
+    Checkpoints with the weights of an earlier one are marked as duplicates. Raises a
+    `CntbenchError` if there are no parts, or a part is not a film; if steps do not ascend, or names
+    repeat; if tasks, ablations, readouts, components or settings of the measurement differ.
     """
     films = [_checked(part, f"{where}: part {number}") for number, part in enumerate(parts)]
     if not films:

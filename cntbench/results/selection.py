@@ -27,17 +27,14 @@ _LISTED = 24
 def with_schema_dims(dataset: xr.Dataset, needed: Sequence[str]) -> xr.Dataset:
     """Return variables of a result, or of a selection from it, with the schema's dims.
 
+    Raises a `StorageError` if a variable or a coordinate of one is missing, or has a dim that the
+    schema lacks or that has nothing in it.
+
     Parameters
     ----------
     dataset
         The root of a result or a selection from it: dims may be scalars, and checkpoints may be
         indexed by step.
-
-    Raises
-    ------
-    StorageError
-        If a variable or a coordinate of one is missing, or has a dim that the schema lacks or that
-        has nothing in it.
     """
     if "step" in dataset.dims and "checkpoint" in dataset.coords:
         dataset = dataset.swap_dims(step="checkpoint")
@@ -211,6 +208,9 @@ def as_selected(values: xr.DataArray, dataset: xr.Dataset) -> xr.DataArray:
 def index_of(dataset: xr.Dataset, dim: str, label: str | None, *, step: int | None = None) -> int:
     """Return the index of a label along a dim.
 
+    Raises a `CntbenchError` if the label does not exist, or none is named and there are several; it
+    lists them.
+
     Parameters
     ----------
     dataset
@@ -222,11 +222,6 @@ def index_of(dataset: xr.Dataset, dim: str, label: str | None, *, step: int | No
         ``1200``, ``step1200``, ``checkpoint-1200``.
     step
         Training step, in place of a checkpoint's label.
-
-    Raises
-    ------
-    CntbenchError
-        If the label does not exist, or none is named and there are several; it lists them.
     """
     labels = labels_of(dataset, dim)
     if step is not None:

@@ -154,17 +154,14 @@ def read_netcdf(
 ) -> tuple[dict[str, xr.Dataset], bool]:
     """Return the groups of a file, and whether it has a checksum, which then is correct.
 
+    Raises a `StorageError` if the file is missing, cannot be read, or does not match its checksum.
+
     Parameters
     ----------
     hint
         What to do about a damaged one.
     foreign
         Whether a checksum is disregarded that xarray has copied from another file.
-
-    Raises
-    ------
-    StorageError
-        If the file is missing, cannot be read, or does not match its checksum.
     """
     where = str(path)
     if output.is_folder(path):

@@ -118,16 +118,13 @@ class Golden:
 def freeze(results: Path, folder: Path) -> list[Path]:
     """Freeze the numbers of a result file, replacing those that a golden folder holds.
 
+    Raises a `CntbenchError` if the result cannot be read, has no measured checkpoint, or is a file
+    of the folder; or the folder holds other files or cannot be written.
+
     Returns
     -------
     list of Path
         The golden files.
-
-    Raises
-    ------
-    CntbenchError
-        If the result cannot be read, has no measured checkpoint, or is a file of the folder; or
-        the folder holds other files or cannot be written.
     """
     dataset = storage.open_results(results).to_dataset(inherit=False)
     if not (dataset["status"] == "ok").any():
@@ -193,18 +190,15 @@ def measure_again(
 ) -> tuple[xr.Dataset, Mapping[str, Failure]]:
     """Run the frozen study again, without keeping any file.
 
+    Raises a `CntbenchError` if the study is unknown, its specs differ from the frozen ones, or its
+    trajectory cannot be opened.
+
     Returns
     -------
     xarray.Dataset
         The film.
     Mapping
         Why checkpoints could not be measured, by label.
-
-    Raises
-    ------
-    CntbenchError
-        If the study is unknown, its specs differ from the frozen ones, or its trajectory cannot be
-        opened.
     """
     plan = _plan(golden, catalogue, progress)
     with tempfile.TemporaryDirectory() as path:

@@ -190,17 +190,14 @@ def measure(
 ) -> xr.Dataset:
     """Measure all tasks and ablations of a plan at one checkpoint.
 
+    Raises a `CheckpointError` if a number is not finite where it is defined.
+
     Parameters
     ----------
     memory_budget
         Memory beyond the model [bytes].
     sources
         Components to ablate, by default all that the plan chooses.
-
-    Raises
-    ------
-    CheckpointError
-        If a number is not finite where it is defined.
     """
     measured: list[Influence] = []
     requests = requests_of(plan, model, memory_budget, sources)

@@ -26,6 +26,9 @@ def merge(
 ) -> Outcome:
     """Collect the valid checkpoint files of several folders, and combine them as a run does.
 
+    Raises a `CntbenchError` if a folder is not that of a run, belongs to another study than the
+    first, or does not match the specs and the trajectory as they are now.
+
     Parameters
     ----------
     paths
@@ -38,12 +41,6 @@ def merge(
     Outcome
         Of a run that has measured nothing. Models without a checkpoint file count as failed, for
         the reason that a folder records.
-
-    Raises
-    ------
-    CntbenchError
-        If a folder is not that of a run, belongs to another study than the first, or does not
-        match the specs and the trajectory as they are now.
     """
     sources = [RunFolder(source) for source in distinct_files(paths)]
     plan = _plan(catalogue, sources, progress)

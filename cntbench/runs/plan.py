@@ -332,6 +332,8 @@ def make_plan(
 ) -> Plan:
     """Resolve a study and check that it can be run.
 
+    Raises a `CntbenchError` if the trajectory cannot be opened, or does not fit a task.
+
     Parameters
     ----------
     outline
@@ -340,11 +342,6 @@ def make_plan(
         Whether the model may still be being trained; see `Plan.finished`.
     suited
         Whether ablations whose estimator refuses the model's architecture are left out.
-
-    Raises
-    ------
-    CntbenchError
-        If the trajectory cannot be opened, or does not fit a task.
     """
     tasks = tuple(catalogue.task(name) for name in study.spec.tasks)
     needs_text = any(task.needs_text for task in tasks)

@@ -137,17 +137,14 @@ def calibrate(
 ) -> xr.Dataset:
     """Test claims on simulated films, some of `settings`.
 
+    Raises a `CntbenchError` if there are too few draws to support every claim.
+
     Returns
     -------
     xarray.Dataset
         Dims ``case``: a claim in a setting. Coordinates ``claim, kind, content, truth, size,
         checkpoints, edges`` describe it; variables count the ``films`` with each outcome.
         ``coverage``, dims ``moments, correlation``, is the coverage of 95 % intervals of means.
-
-    Raises
-    ------
-    CntbenchError
-        If there are too few draws to support every claim.
     """
     least = max(
         (draws_needed(len(about), c.spec.level) for about in chosen.values() for c in about),

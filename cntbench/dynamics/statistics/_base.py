@@ -39,10 +39,7 @@ class Statistic(ABC):
     def series(self, film: Film) -> Array:
         """Return the series whose mean is the statistic, dims ``moment``.
 
-        Raises
-        ------
-        Undefined
-            If the film does not answer the question.
+        Raises an `Undefined` if the film does not answer the question.
         """
 
     def draws(self, film: Film, null: str, rng: np.random.Generator, size: int) -> Array:

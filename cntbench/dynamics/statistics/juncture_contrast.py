@@ -86,6 +86,8 @@ class Parameters(Statistic):
 def contrasts(film: Film, among: Among, size: int, role: Role) -> Array:
     """Return the change of roles over each window minus that over the windows next to it.
 
+    Raises an `Undefined` if no group has two components of the role, or shares never change.
+
     Parameters
     ----------
     size
@@ -95,11 +97,6 @@ def contrasts(film: Film, among: Among, size: int, role: Role) -> Array:
     -------
     numpy.ndarray
         Dims ``first checkpoint of the window``, in units of the mean change.
-
-    Raises
-    ------
-    Undefined
-        If no group has two components of the role, or shares never change.
     """
     change = _changes(film, among, size, role)
     if not change.mean():

@@ -38,7 +38,9 @@ class Revision(NamedTuple):
 def parse(text: str, *, where: str, present: Iterable[str] = ()) -> tuple[Revision, ...]:
     """Return the revisions that a text lists, in order of step.
 
-    Steps of training in stages are counted through: see `cntbench.models.stages`.
+    Steps of training in stages are counted through: see `cntbench.models.stages`. Raises a
+    `CheckpointError` if an item of the text is malformed, the step in a name is missing or
+    ambiguous (see `cntbench.models.steps`), or two of a stage have the same step.
 
     Parameters
     ----------
@@ -50,12 +52,6 @@ def parse(text: str, *, where: str, present: Iterable[str] = ()) -> tuple[Revisi
         The trajectory, for errors.
     present
         Names of the repository's branches and tags, for patterns.
-
-    Raises
-    ------
-    CheckpointError
-        If an item is none of these, the step in a name is missing or ambiguous, or two of a stage
-        have the same step. See `cntbench.models.steps`.
     """
     if not text.strip():
         raise CheckpointError("needs revisions", where=where, hint=EXPECTED)

@@ -30,18 +30,15 @@ def select_executor(
 ) -> tuple[Execute, int]:
     """Return the executor's function, and the number of processes.
 
+    Raises a `CntbenchError` if a scheduler is named with another executor, Dask is not installed,
+    or no scheduler answers.
+
     Parameters
     ----------
     executor
         None means processes of this machine, or Dask if there is a scheduler.
     scheduler
         Address of a running Dask scheduler.
-
-    Raises
-    ------
-    CntbenchError
-        If a scheduler is named with another executor, Dask is not installed, or no scheduler
-        answers.
     """
     from cntbench.runs.executors import dask, processes
 

@@ -98,17 +98,14 @@ def execute(
 ) -> Iterator[tuple[ModelRef, Failure | None]]:
     """Measure on a running cluster, or on `jobs` workers of this machine.
 
+    Raises a `CntbenchError` if no scheduler answers, the connection is lost, or, as `StorageError`,
+    a checkpoint file cannot be written.
+
     Parameters
     ----------
     scheduler
         Address of a running scheduler, such as ``tcp://node1:8786``. As many models are measured
         at a time as its workers have threads, including workers that join later.
-
-    Raises
-    ------
-    CntbenchError
-        If no scheduler answers, the connection is lost, or, as `StorageError`, a checkpoint file
-        cannot be written.
     """
     with ExitStack() as stack:
         client = stack.enter_context(_client(stack, jobs, scheduler))
