@@ -108,9 +108,7 @@ def check_files(
     for path, status in statuses.items():
         if any(os.path.samestat(status, other) for other in read):
             raise StorageError(
-                "is an input and would be lost",
-                where=str(path),
-                hint="Name another file to write.",
+                "is an input and would be lost", where=str(path), hint="Name another file to write."
             )
         check_regular(path)
         if status.st_size and not force and not _recognised(path, kind):

@@ -28,12 +28,7 @@ from cntbench.metrics._layers import ranked_strengths_reference
 from cntbench.plugins import Variant
 
 METRIC = Metric(
-    per="transition",
-    lower=0,
-    upper=1,
-    degree=0,
-    null="time_order",
-    needs=("ranked_strengths",),
+    per="transition", lower=0, upper=1, degree=0, null="time_order", needs=("ranked_strengths",)
 )
 
 VARIANTS = {

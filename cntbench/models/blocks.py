@@ -13,14 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from cntbench.models.heads import (
-    WEIGHTS_AT_ONCE,
-    Attending,
-    Divisor,
-    InputNorms,
-    Queries,
-    applied,
-)
+from cntbench.models.heads import WEIGHTS_AT_ONCE, Attending, Divisor, InputNorms, Queries, applied
 from cntbench.models.maps import Linear, Norm, RMSNorm
 from cntbench.models.products import affine, wide, widened
 

@@ -52,10 +52,7 @@ class Memory(Origin):
 
 
 def read_model(
-    model: Any,
-    tokenizer: Any = None,
-    dtype: torch.dtype = torch.float32,
-    experts: bool = False,
+    model: Any, tokenizer: Any = None, dtype: torch.dtype = torch.float32, experts: bool = False
 ) -> tuple[Trajectory, Decoder, Parity | None]:
     """Return a model as a trajectory of one checkpoint, and as the engine's decoder.
 

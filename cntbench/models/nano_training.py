@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import GPTNeoXConfig
-from transformers.utils import logging as transformers_logging
 
 from cntbench.models import checkpoint_files, named_weights
+from cntbench.models.foreign import silenced
 from cntbench.parallel import Progress
 from cntbench.parallel.processes import one_thread
 from cntbench.prompts import random_state
@@ -126,16 +126,10 @@ def train(recipe: Recipe, folder: Path, progress: Progress) -> dict[str, str]:
     # Three seconds, which a trained model does not need.
     from transformers import GPTNeoXForCausalLM
 
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        with one_thread(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            model = GPTNeoXForCausalLM(recipe.config())
-            return _train(model, recipe, folder, progress)
-    finally:
-        if bars:
-            transformers_logging.enable_progress_bar()
+    with silenced(stderr=False), one_thread(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model = GPTNeoXForCausalLM(recipe.config())
+        return _train(model, recipe, folder, progress)
 
 
 def _train(

@@ -19,11 +19,7 @@ _READOUT = "mean over prompts, in its unit"
 OF_CIRCUITS: Mapping[str, tuple[tuple[str, ...], str, str | None]] = {
     "scored_edges": ((), "edges that the method scores; all others stay in every circuit", "1"),
     "circuit_edges": (_OVER_BUDGETS, "scored edges of the circuit, pruned", "1"),
-    "circuit_readout": (
-        _OVER_BUDGETS,
-        f"readout of the circuit, {_READOUT}",
-        None,
-    ),
+    "circuit_readout": (_OVER_BUDGETS, f"readout of the circuit, {_READOUT}", None),
     **{
         f"faithfulness{end}": (
             _OVER_BUDGETS,

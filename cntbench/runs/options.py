@@ -108,8 +108,6 @@ def name_tuple(names: Names, where: str) -> tuple[str, ...]:
     listed = tuple(names) if isinstance(names, Iterable) and not hasattr(names, "shape") else names
     if not isinstance(listed, tuple) or not all(isinstance(name, str) for name in listed):
         raise CntbenchError(
-            f"{shown(names)} is not a name",
-            where=where,
-            hint="Give one name, or a list of names.",
+            f"{shown(names)} is not a name", where=where, hint="Give one name, or a list of names."
         )
     return listed

@@ -232,8 +232,7 @@ def _one_for_each(
     answers = cell(row, key, columns[key])
     if not isinstance(answers, list) or len(answers) != len(scored):
         raise CntbenchError(
-            f"is not one token for each of {len(scored)} scored positions: {answers!r}",
-            where=where,
+            f"is not one token for each of {len(scored)} scored positions: {answers!r}", where=where
         )
     for answer in answers:
         refuse_unclear(answer, text, columns[key], where)
