@@ -14,9 +14,10 @@ from support.trajectories import as_pickle, edit_tensors, in_parts, write_trajec
 
 from cntbench.errors import CheckpointError
 from cntbench.models import weight_samples
-from cntbench.models.trajectory import open_trajectory
+from cntbench.models.hub.origin import HubRevision
+from cntbench.models.trajectory import Checkpoint, Trajectory, open_trajectory
 from cntbench.models.weight_samples import WeightSample, sample_safetensors, sample_tensors
-from cntbench.runs.audit import audit_trajectory
+from cntbench.runs.audit import AuditedWeights, audit_trajectory, checked
 from cntbench.runs.lineage import lineage_breaks
 
 STEPS = (0, 10, 20, 30, 40, 50)
@@ -231,6 +232,47 @@ def test_a_random_walk_and_a_straight_line_break_no_lineage(seed):
     schedule = [0, *(2**i for i in range(10)), *range(1000, 5000, 1000)]
     line = [WeightSample(values={"w": np.float32([1e4 + step, 1e4])}) for step in schedule]
     assert lineage_breaks(schedule, line) == {}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [
+        (("1", "2"), ("1", "2"), "duplicate"),
+        (("1", "2"), ("2", "1"), "suspect"),
+        (("1", ""), ("1", ""), "suspect"),
+        (("", ""), ("", ""), "ok"),
+        (("",), ("",), "ok"),
+        (("1",), ("1",), "duplicate"),
+    ],
+)
+def test_files_whose_hashes_are_not_known_repeat_nothing(monkeypatch, first, second, status):
+    files = {"step0": first, "step1": second}
+    monkeypatch.setattr(
+        HubRevision,
+        "sample",
+        lambda self, buffers: WeightSample(
+            files={f"{number}.bin": digest for number, digest in enumerate(files[self.name])}
+        ),
+    )
+    monkeypatch.setattr(HubRevision, "is_here", lambda self: False)
+    checkpoints = [
+        Checkpoint(name, step, "", HubRevision("o/n", name, "c")) for step, name in enumerate(files)
+    ]
+    rows = audit_trajectory(Trajectory("hub:o/n", None, tuple(checkpoints)), quiet)
+    assert [row.status for row in rows] == ["ok", status]
+
+
+@pytest.mark.parametrize("odd", [{"a": "F32 [2]"}, {"a": "F32 [1]", "b": "F32 [1]", "c": "F32"}])
+def test_other_tensors_than_those_of_most_are_suspect(odd):
+    usual = {"a": "F32 [1]", "b": "F32 [1]"}
+    kinds = [usual, odd, {"a": "F32 [1]"}, usual, usual]
+    rows = checked(
+        [
+            AuditedWeights(f"step{i}", i, str(i), "ok", "", sample=WeightSample(tensors))
+            for i, tensors in enumerate(kinds)
+        ]
+    )
+    assert [row.status for row in rows] == ["ok", "suspect", "suspect", "ok", "ok"]
 
 
 @pytest.mark.parametrize(("share", "broken"), [(0.99, False), (1.01, True)])

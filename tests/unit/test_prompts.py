@@ -176,6 +176,20 @@ def test_a_batch_without_twins():
         batch(some)
 
 
+@pytest.mark.parametrize("length", [3, 4, 6])
+def test_twins_of_another_length_are_told_where_all_prompts_are_alike(length):
+    prompts = batch(
+        [
+            dataclasses.replace(numbered(SPARSE, random_state(i)), reference=np.arange(length))
+            for i in range(2)
+        ]
+    )
+    size = len(numbered(SPARSE, random_state(0)).tokens)
+    assert prompts.unequal_twin == (0 if length != size else None)
+    assert prompts.cut(()).tokens.shape == (2, size)
+    assert (prompts.cut(("reference",)).reference[:, :length] == np.arange(length)).all()
+
+
 @pytest.mark.parametrize("rows", [slice(1, 3), np.array([2, 0, 2]), np.array([], dtype=np.int64)])
 def test_take_chooses_the_same_rows_of_everything(rows):
     prompts = generate(numbered, SPARSE, n_prompts=4, seed=3, stream="task").with_draws(3)
