@@ -25,8 +25,9 @@ def write(path, change=lambda film: film, **options):
 
 
 def shifted(film: xr.Dataset) -> xr.Dataset:
-    film["influence"].loc[{"ablation": "mean", "source": "L0.H1", "target": "L1.MLP"}] *= 1.01
-    film["edge_effect"].loc[{"checkpoint": "step8", "source": "L0.MLP", "target": "L1.H0"}] += 1
+    film["influence"].loc[{"ablation": "zero", "source": "L0.H1", "target": "L1.MLP"}] *= 1.01
+    worst = {"ablation": "mean", "checkpoint": "step8", "source": "L0.MLP", "target": "L1.H0"}
+    film["edge_effect"].loc[worst] += 1
     return film
 
 
@@ -59,10 +60,9 @@ def test_the_worst_edges_are_named(cli, tmp_path):
     code, out, _ = cli("golden", "check", "golden", "--results", "moved.nc")
     assert code == 1
     lines = out.splitlines()
-    assert lines[0] == "5 values have moved; the worst:"
-    assert lines[1].startswith("  edge_effect induction ")
-    assert " step8 L0.MLP L1.H0: " in lines[1]
-    assert sum("influence induction mean step" in line for line in lines[1:]) == 3
+    assert lines[0] == "4 values have moved; the worst:"
+    assert lines[1].startswith("  edge_effect induction mean step8 L0.MLP L1.H0: ")
+    assert sum("influence induction zero step" in line for line in lines[2:]) == 3
 
 
 def test_other_weights_are_named(cli, tmp_path):
@@ -82,6 +82,12 @@ def test_freezing_again_replaces_what_was_frozen(cli, tmp_path):
     assert cli("golden", "freeze", "fewer.nc", "--to", "golden")[0] == 0
     assert {p.name for p in (tmp_path / "golden").iterdir()} == {MANIFEST, "induction.zero.nc"}
     assert cli("golden", "check", "golden", "--results", "fewer.nc")[0] == 0
+    own = tmp_path / "golden" / "induction.zero.nc"
+    before = own.read_bytes()
+    code, _, err = cli("golden", "freeze", str(own), "--to", "golden")
+    assert code == 2
+    assert "induction.zero.nc" in err
+    assert own.read_bytes() == before
 
 
 def test_what_cannot_be_compared_is_said(cli, tmp_path):
@@ -102,6 +108,30 @@ def test_what_cannot_be_compared_is_said(cli, tmp_path):
         assert (code, out) == (2, "")
         for part in parts:
             assert part in err.replace("\n", " ")
+
+
+def test_each_part_of_the_specs_has_to_agree(cli, tmp_path):
+    spec = {"prompts": 4, "seed": 0, "tokenizer": "", "checkpoints": {}}
+    spec |= {"tasks": {"induction": {"a": 0}}, "ablations": {"zero": {"a": 0}}}
+
+    def result(name, **changes):
+        attributes = {"spec": json.dumps(spec | changes)}
+        write(tmp_path / name, lambda film: film.assign_attrs(attributes), ablations=("zero",))
+
+    result("results.nc")
+    cli("golden", "freeze", "results.nc", "--to", "golden")
+    for key, value in {"prompts": 5, "seed": 1, "tokenizer": "x"}.items():
+        result("other.nc", **{key: value})
+        code, _, err = cli("golden", "check", "golden", "--results", "other.nc")
+        assert code == 2
+        assert f"is of another spec; different: {key}\n" in err
+    for key, name in (("tasks", "induction"), ("ablations", "zero")):
+        result("other.nc", **{key: {name: {"a": 1}, "more": {}}})
+        code, _, err = cli("golden", "check", "golden", "--results", "other.nc")
+        assert code == 2
+        assert f"is of another spec; different: {key}.{name}.a\n" in err
+    result("other.nc", checkpoints={"step0": "x"}, cntbench="2")
+    assert cli("golden", "check", "golden", "--results", "other.nc")[0] == 0
 
 
 def test_damage_is_found(cli, tmp_path):
