@@ -42,7 +42,9 @@ def cached_folder(
         if (folder / manifest).is_file():
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
+        lock = folder.with_suffix(".lock")
+        lock.touch()  # a lock that cannot be made is waited for without end
+        with FileLock(lock):
             if (folder / manifest).is_file():
                 return folder
             unfinished = folder if in_place else folder.with_suffix(".unfinished")

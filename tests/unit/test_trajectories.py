@@ -314,6 +314,13 @@ def test_a_cache_that_cannot_be_written_is_an_error(small_nano, tmp_path, monkey
         open_trajectory("nano", quiet)
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder that takes no files")
+def test_a_cache_whose_lock_cannot_be_made_is_not_waited_for(monkeypatch):
+    monkeypatch.setenv("CNTBENCH_CACHE", "/proc")
+    with pytest.raises(CntbenchError, match="CNTBENCH_CACHE"):
+        open_trajectory("planted:chain", quiet)
+
+
 def test_a_cache_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
     def refused(path):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
