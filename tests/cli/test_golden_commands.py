@@ -95,12 +95,14 @@ def test_what_cannot_be_compared_is_said(cli, tmp_path):
     write(tmp_path / "larger.nc", heads=3)
     write(tmp_path / "longer.nc", names=("step0", "step8", "step100", "step200"))
     write(tmp_path / "task.nc", tasks=("inducton",))
+    write(tmp_path / "turned.nc", lambda film: film.isel(readout=slice(None, None, -1)))
     write(tmp_path / "former.nc", lambda film: film.drop_vars("copying"))
     cli("golden", "freeze", "results.nc", "--to", "golden")
     for name, parts in (
         ("larger.nc", ["'source' differs from the golden result: it adds L0.H2 and L1.H2"]),
         ("longer.nc", ["'checkpoint' differs from the golden result: it adds step200"]),
         ("task.nc", ["there is no task 'induction'", "Did you mean 'inducton'?"]),
+        ("turned.nc", ["'readout' differs from the golden result: it has another order"]),
         ("former.nc", ["lacks the variable 'copying', which the golden result has"]),
         ("none.nc", ["none.nc: no such file"]),
     ):

@@ -10,6 +10,7 @@ from support.models import decoder, random_model, random_prompts
 
 from cntbench.engine import direct, sweep
 from cntbench.engine.arrays import Arrivals
+from cntbench.engine.chunking import Chunking, pieces
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 
@@ -34,6 +35,21 @@ def measured(layers: int = 2, **options: object):
     model = decoder(random_model("gpt_neox", layers=layers, heads=2, width=4))
     methods = [shipped()[name].method for name in METHODS]
     return influence(Request(model, random_prompts(count=6), methods, **options))
+
+
+@pytest.mark.parametrize("prompts", [1, 4, 6, 9])
+@pytest.mark.parametrize("sources", [1, 4, 6, 9])
+def test_pieces_have_each_source_on_each_prompt_once(prompts, sources):
+    model = decoder(random_model("gpt_neox", layers=2, heads=2, width=4))
+    chosen = [0, 1, 3, 4, 5]
+    request = Request(model, random_prompts(count=6), [], sources=chosen)
+    counts = np.zeros((6, 6), dtype=int)
+    for rows, part in pieces(request, Chunking(prompts, sources, 1)):
+        assert len(part.prompts) <= prompts
+        assert len(part.ablated) <= sources
+        np.testing.assert_array_equal(part.prompts.index, request.prompts.index[rows])
+        counts[rows, [*part.ablated]] += 1
+    np.testing.assert_array_equal(counts, np.isin(np.arange(6), chosen) * np.ones((6, 1)))
 
 
 def test_values_come_in_one_copy_of_each_type():

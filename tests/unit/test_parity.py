@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import warnings
 
@@ -15,6 +16,7 @@ from torch import nn
 
 import cntbench
 from cntbench.errors import CheckpointError, ParityError
+from cntbench.models import parity
 from cntbench.models.in_memory import read_model
 from cntbench.prompts import Language
 from cntbench.runs.catalogue import load_catalogue
@@ -272,3 +274,18 @@ def test_the_result_says_how_well_they_agree_and_automatic_types_change_nothing(
     assert found["checkpoint"] == "model"
     assert 0 <= found["difference"] < 1e-4 * found["scale"]
     assert found["transformers"].startswith("5.")
+
+
+@pytest.mark.parametrize("place", [(0, 0, 0), (1, 3, 7), (-1, -1, -1)])
+def test_one_other_logit_of_any_prompt_is_another_model(place):
+    decoder = read_model(random_model("gpt2"), None, torch.float32)[1]
+    logits = decoder.logits(parity.probe(decoder)).detach()
+    where = {"where": "here", "hint": "none"}
+    parity.compare("x", logits, decoder, **where)
+    other = logits.clone()
+    other[place] += 0.01 * logits.abs().max()
+    with pytest.raises(ParityError, match="differ by up to"):
+        parity.compare("x", other, decoder, **where)
+    broken = dataclasses.replace(decoder, embed=lambda tokens: decoder.embed(tokens) * torch.nan)
+    with pytest.raises(ParityError, match="differ by up to nan"):
+        parity.compare("x", logits, broken, **where)

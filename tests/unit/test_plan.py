@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import combinations
 
 import pytest
 from support.text import write_tokenizer
@@ -14,7 +15,7 @@ from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.identity import differing
 from cntbench.runs.measurer import requests_of
 from cntbench.runs.plan import make_plan
-from cntbench.runs.tasks import Task
+from cntbench.runs.tasks import Task, misfit, read_task
 
 TASK = """
 version = 1
@@ -225,3 +226,29 @@ def test_one_prompt_has_no_mean(planned):
     one = EDGES.replace("zero", "mean") + "[parameters]\npopulation = 'clean'\nover = ['prompt']"
     message = refused(planned, one, effects='["accuracy"]', n=1)
     assert "takes outputs from other prompts, and there is one" in message
+
+
+@pytest.mark.parametrize("name", ["tokens", "reference", "targets", "decoys"])
+@pytest.mark.parametrize("shift", [0, 5])
+def test_every_token_of_a_prompt_is_in_the_vocabulary(planned, name, shift):
+    prompts = planned(EDGES, effects='["accuracy"]').prompts[0]
+    largest = max(int(getattr(prompts, n).max()) for n in ("tokens", "reference", "decoys"))
+    assert misfit(prompts, largest + 1) is None
+    changed = getattr(prompts, name).copy()
+    changed[-1, -1] = largest + 1 + shift
+    other = dataclasses.replace(prompts, **{name: changed})
+    assert misfit(other, largest + 1).startswith(f"token {largest + 1 + shift}, which is outside")
+    changed[-1, -1] = -2
+    assert misfit(other, largest + 1).startswith("token -2, which is outside")
+
+
+def test_columns_and_the_rule_of_answers_are_part_of_a_tasks_identity(tmp_path):
+    (tmp_path / "x.jsonl").write_text('{"clean": [1], "answer": [2], "b": [3], "wrong": [4]}')
+    text = TASK.format(effects="[]").replace("random_tokens", "file").replace("length = 5", "{}")
+    identities = []
+    for parameters in ("", "columns = {answer = 'b'}", "answer = 'first'", "unusable = 'skip'"):
+        path = tmp_path / "mine.toml"
+        path.write_text(text.format(f"path = 'x.jsonl'\n{parameters}"))
+        identities.append(read_task(path).identity)
+    for first, second in combinations(identities, 2):
+        assert differing(first, second)
