@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cntbench.errors import CntbenchError
-from cntbench.prompts import Language, Prompt, Prompts, batch, generate, random_state
+from cntbench.prompts import Language, Prompt, Prompts, batch, generate, lengths, random_state
 from cntbench.prompts.generators import random_tokens, repeated_block
 
 SPARSE = Language(np.array([90, 3, 41, 7, 1000, 12, 55, 8]))
@@ -174,6 +174,35 @@ def test_a_batch_without_twins():
     some = [make(SPARSE, random_state(0)) for make in (plain, numbered)]
     with pytest.raises(CntbenchError, match="1 of 2 prompts have a corrupted twin"):
         batch(some)
+
+
+def test_further_prompts_of_a_group_are_whole():
+    """Draws for short prompts come from long ones."""
+    made = [
+        Prompt(np.arange(size), np.array([size - 1]), np.array([1]), np.array([2]))
+        for size in (3, 3, 7, 7)
+    ]
+    drawn = batch(made).with_draws(3)
+    for row in range(len(made)):
+        group = drawn.take(np.array([row]))
+        cut = group.cut(("other",))
+        for name in ("other", "further"):
+            np.testing.assert_array_equal(
+                lengths(getattr(cut, name)), lengths(getattr(group, name))
+            )
+        assert group.cut(()).tokens.shape[1] == group.length
+
+
+@pytest.mark.parametrize("text", ["a", "b"])
+def test_a_tokenizer_has_no_more_tokens_than_the_model(text):
+    class Letters:
+        def encode(self, text):
+            return [ord(letter) - ord("a") for letter in text]
+
+    size = ord(text) - ord("a")
+    assert Language(SPARSE.vocabulary, tokenizer=Letters(), size=size + 1).encode(text) == [size]
+    with pytest.raises(CntbenchError, match=f"token {size}, outside the vocabulary of {size} tok"):
+        Language(SPARSE.vocabulary, tokenizer=Letters(), size=size).encode(text)
 
 
 @pytest.mark.parametrize("length", [3, 4, 6])
