@@ -205,14 +205,14 @@ def test_a_defect_is_no_moved_number(cli, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "file", "text"),
     [
-        ("import step7.json -o x.nc", "step7.json", "[" * 9000),
+        ("import step7.json -o x.nc", "step7.json", "[" * 9000 + "]" * 9000),
         ("import step7.json -o x.nc", "step7.json", '{"cfg":' * 300 + "1" + "}" * 300),
-        ("golden check g --results r.nc", "g/golden.json", "[" * 9000),
+        ("golden check g --results r.nc", "g/golden.json", "[" * 9000 + "]" * 9000),
         ("golden check g --results r.nc", "g/golden.json", '{"a":' * 300 + "1" + "}" * 300),
         ("plan x --specs s", "s/studies/x.toml", "a = " + "[" * 9000),
         ("plan x --specs s", "s/studies/x.toml", "a = " + "[" * 200 + "]" * 200),
         ("plan nano --tasks x --specs s", "s/x.toml", f"parameters.{'.'.join('a' * 3000)} = 1"),
-        ("audit dir:nets", "nets/step0/config.json", "[" * 9000),
+        ("audit dir:nets", "nets/step0/config.json", "[" * 9000 + "]" * 9000),
         ("audit dir:nets", "nets/step0/config.json", '{"a":' * 300 + "1" + "}" * 300),
     ],
 )
