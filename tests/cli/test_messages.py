@@ -293,10 +293,10 @@ def frozen(cli, monkeypatch) -> dict[str, Any]:
     assert cli("golden", "freeze", "made.nc", "--to", "g")[0] == 0
     (path,) = Path("g").glob("*.nc")
     whole, part = open_results(Path("made.nc")), open_results(path)
-    for module in ("runs.golden", "results.storage"):
-        monkeypatch.setattr(
-            f"cntbench.{module}.open_results", lambda p: part if p.parent == Path("g") else whole
-        )
+    monkeypatch.setattr(
+        "cntbench.results.storage.open_results",
+        lambda path: part if path.parent == Path("g") else whole,
+    )
     return json.loads((Path("g") / MANIFEST).read_text())
 
 

@@ -83,7 +83,7 @@ class Watched:
         really = self.measurer._read
         monkeypatch.setattr(self.measurer, "_read", partial(self._read, really))
         monkeypatch.setattr(measurer_module, "measure", self._measure)
-        monkeypatch.setattr(self.measurer, "keep", lambda *_: None)
+        monkeypatch.setattr(RunFolder, "write_block", lambda *_: None)
 
     def _read(self, really, subject, files):
         with self.changed:
@@ -157,7 +157,7 @@ def test_no_two_files_are_written_at_once(plan, tmp_path, monkeypatch):
         with suppress(threading.BrokenBarrierError):
             met.append(meeting.wait(1))
 
-    monkeypatch.setattr(watched.measurer, "keep", keep)
+    monkeypatch.setattr(RunFolder, "write_block", keep)
     _, *others = plan.trajectory.checkpoints
     assert watched.attempt(others[:2], 2) == [None, None]
     assert not met
