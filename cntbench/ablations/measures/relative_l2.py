@@ -18,5 +18,4 @@ def measure(clean: Tensor, ablated: Tensor) -> Tensor:
     """Return the mean relative change, dims ``run, prompt, component``."""
     change = (ablated - clean).norm(dim=-1)
     length = clean.norm(dim=-1)
-    relative = (change / length).where(length != 0, (change > 0).to(change.dtype))
-    return relative.mean(dim=-2)
+    return (change / length).where(length != 0, change.sign()).mean(dim=-2)
