@@ -67,7 +67,7 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
             bound = signature.bind(*args, **kwargs)
         except TypeError:
             return function(*args, **kwargs)  # whose own error names the function
-        for name in bound.arguments.get("changes", {}).keys() - names:
+        for name in sorted(bound.arguments.get("changes", {}).keys() - names):
             what = f"unknown argument {name!r}"
             raise CntbenchError(what, where=where, hint=nearest(name, names - {"changes"}))
         for name, value in bound.arguments.items():

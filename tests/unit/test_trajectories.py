@@ -314,7 +314,7 @@ def test_a_cache_that_cannot_be_written_is_an_error(small_nano, tmp_path, monkey
         open_trajectory("nano", quiet)
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder that takes no files")
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
 def test_a_cache_whose_lock_cannot_be_made_is_not_waited_for(monkeypatch):
     monkeypatch.setenv("CNTBENCH_CACHE", "/proc")
     with pytest.raises(CntbenchError, match="CNTBENCH_CACHE"):
