@@ -63,7 +63,7 @@ def gpus_of(device: Device, processes: int) -> list[str]:
 
 
 def memory_of(device: Device, model: int = 0) -> int:
-    """Return how much memory to use on a device beyond its models of a size [bytes].
+    """Return how much memory to use on a device beyond its models [bytes], given a model's size.
 
     On a GPU this is most of what this process can have besides the present model, less room for the
     next one. The next one has no room, and waits, if it would take more than half.
@@ -160,8 +160,8 @@ def _full_precision() -> Iterator[None]:
 def attention_kernels(query: Tensor) -> AbstractContextManager[object]:
     """Return a context with the kernels of attention that repeat themselves bit for bit.
 
-    Takes queries, dims ``batch, head, query, width``. Fused kernels do, except in backward passes.
-    They take up to 65,535 prompts at once, the most blocks of a CUDA grid.
+    Takes queries, dims ``batch, head, query, width``. Fused kernels repeat themselves, except in
+    backward passes. They take up to 65,535 prompts at once, the most blocks of a CUDA grid.
     """
     if query.is_cuda and (torch.is_grad_enabled() or len(query) > MOST_FUSED):
         return sdpa_kernel(SDPBackend.MATH)

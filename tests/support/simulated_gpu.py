@@ -19,6 +19,7 @@ from unittest import mock
 
 import torch
 import xarray as xr
+from torch.utils import backend_registration
 from torch.utils._pytree import tree_leaves, tree_map
 
 #: The backend's name; torch keeps "cuda" for itself.
@@ -27,6 +28,11 @@ NAME = "gpu"
 _WAITING = ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::unique_dim")
 
 waits: Counter[str] = Counter()
+
+
+def is_possible() -> bool:
+    """Return whether torch takes a backend that is written in Python."""
+    return hasattr(backend_registration, "_setup_privateuseone_for_python_backend")
 
 
 @contextmanager
@@ -38,9 +44,7 @@ def simulated() -> Iterator[ProcessPoolExecutor]:
 
 def start() -> None:
     """Give this process the device, before it imports cntbench, as GPU of torch."""
-    from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
-
-    _setup_privateuseone_for_python_backend(NAME)
+    backend_registration._setup_privateuseone_for_python_backend(NAME)
     library = torch.library.Library("_", "IMPL")
     library.fallback(_on_the_device, "PrivateUse1")
     torch.set_num_threads(1)

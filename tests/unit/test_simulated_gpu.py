@@ -21,6 +21,8 @@ FOLLOWED = ("zero", "mean_reference_by_position_direct", "resample_readout", "re
 
 @pytest.fixture(scope="module")
 def gpu():
+    if not simulated_gpu.is_possible():
+        pytest.skip("this version of torch takes no backend in Python")
     with simulated_gpu.simulated() as executor:
         yield executor
 
