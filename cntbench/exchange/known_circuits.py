@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import safetensors.torch
 
-from cntbench.errors import StorageError, unknown
+from cntbench.errors import CntbenchError, StorageError, in_file, unknown
 from cntbench.exchange.eap_graph import eap_name
 from cntbench.files.attributes import __version__
 from cntbench.files.output import check_folder, is_folder
@@ -23,7 +23,7 @@ from cntbench.files.parsing import parse_json
 from cntbench.models import named_weights
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
-from cntbench.prompts import Language, Prompts, lengths
+from cntbench.prompts import Language, Prompts, Tokens, lengths
 from cntbench.results.storage import make_folder, write_atomically, write_text
 from cntbench.runs.catalogue import KnownCircuit
 
@@ -36,8 +36,6 @@ PURPOSES: Final = {
     "total": "pairs where the source reaches the target, over other components too",
     "readout": "direct edges that lead on to the unembedding",
 }
-#: Columns of a file of prompts, by the attribute of `Prompts` that they hold.
-_COLUMNS: Final = {"scored": "scored", "targets": "answer", "decoys": "wrong"}
 
 
 def save_circuit(
@@ -80,10 +78,10 @@ def save_circuit(
     config, tensors = circuit.build(difficulty, seed)
     size = circuit.spec.vocabulary
     language = Language(np.arange(size), size=size, context=circuit.spec.context)
-    rows = {
-        task.name: prompt_rows(task.prompts(language, count=prompts, seed=0))
-        for task in known.tasks
-    }
+    rows = {}
+    for task in known.tasks:
+        with in_file(f"task {task.name!r}"):
+            rows[task.name] = prompt_rows(task.prompts(language, count=prompts, seed=0))
     truth = {
         **truth_of(circuit, seed),
         "difficulty": difficulty,
@@ -137,17 +135,37 @@ def truth_of(circuit: Circuit, seed: int = 0) -> dict[str, Any]:
 
 
 def prompt_rows(prompts: Prompts) -> list[dict[str, Any]]:
-    """Return prompts as rows of a file of prompts; see `cntbench.prompts.columns`."""
+    """Return prompts as rows of a file of prompts; see `cntbench.prompts.columns`.
+
+    Sets of answers stand in rows without ``scored``, which have one answer, at the last position.
+    Raises a `CntbenchError` for other sets, and for answers whose tokens are summed.
+    """
+    sets, counts = prompts.targets.ndim == 3, lengths(prompts.scored)
+    last = prompts.scored[:, 0] == lengths(prompts.tokens) - 1
+    if prompts.summed is not None or (sets and not (last & (counts == 1)).all()):
+        raise CntbenchError(
+            "its prompts have several scored positions for one answer, or sets of answers before "
+            "the last position, which a file of prompts does not hold",
+            hint="Score the last position, or one token at each of several.",
+        )
     rows = []
-    for i in range(len(prompts)):
-        scored = lengths(prompts.scored[i])
-        row = {"clean": prompts.tokens[i, : lengths(prompts.tokens[i])]}
+    for i, scored in enumerate(counts):
+        row = {"clean": _unpadded(prompts.tokens[i])}
         if prompts.reference is not None:
-            row["corrupted"] = prompts.reference[i, : lengths(prompts.reference[i])]
-        for key, column in _COLUMNS.items():
-            row[column] = getattr(prompts, key)[i, :scored]
-        rows.append({key: values.tolist() for key, values in row.items()})
+            row["corrupted"] = _unpadded(prompts.reference[i])
+        if sets:
+            row["answer"] = [[token] for token in _unpadded(prompts.targets[i, 0])]
+            row["wrong"] = [[token] for token in _unpadded(prompts.decoys[i, 0])]
+        else:
+            row["scored"] = prompts.scored[i, :scored].tolist()
+            row["answer"] = prompts.targets[i, :scored].tolist()
+            row["wrong"] = prompts.decoys[i, :scored].tolist()
+        rows.append(row)
     return rows
+
+
+def _unpadded(tokens: Tokens) -> list[Any]:
+    return tokens[: lengths(tokens)].tolist()
 
 
 def _check_folder(folder: Path, *, force: bool) -> None:

@@ -16,10 +16,10 @@ from transformers import AutoModelForCausalLM
 
 import cntbench
 from cntbench.errors import CntbenchError, CntbenchWarning
-from cntbench.exchange.known_circuits import PURPOSES, truth_of
+from cntbench.exchange.known_circuits import PURPOSES, prompt_rows, truth_of
 from cntbench.exchange.scores import precision_at
 from cntbench.models.checkpoint_files import read_weights
-from cntbench.prompts import Language, random_state
+from cntbench.prompts import Language, Prompt, batch, random_state
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.tasks import task_of_file
 
@@ -121,6 +121,40 @@ def test_the_saved_prompts_are_those_of_the_task(saved, name):
     found = task_of_file(folder / f"{name}.jsonl").prompts(language, count=3, seed=0)
     for part in ("tokens", "scored", "targets", "decoys", "reference"):
         np.testing.assert_array_equal(getattr(found, part), getattr(expected, part), part)
+
+
+def read_back(rows, folder):
+    """Prompts of rows that were written to a file, for a vocabulary of 32."""
+    (folder / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return task_of_file(folder / "rows.jsonl").prompts(
+        Language(np.arange(32), size=32, context=64), count=len(rows), seed=0
+    )
+
+
+def test_sets_of_answers_of_any_size_are_saved_as_they_are_read(tmp_path):
+    sets = [([4, 5], [6]), ([7], [8, 9, 10])]
+    prompts = batch(
+        [
+            Prompt(np.arange(3 + i), np.array([2 + i]), np.array([right]), np.array([wrong]))
+            for i, (right, wrong) in enumerate(sets)
+        ]
+    )
+    found = read_back(prompt_rows(prompts), tmp_path)
+    for part in ("tokens", "scored", "targets", "decoys"):
+        np.testing.assert_array_equal(getattr(found, part), getattr(prompts, part), part)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        Prompt(np.arange(3), np.array([1]), np.array([[4, 5]]), np.array([[6, 7]])),
+        Prompt(np.arange(3), np.array([1, 2]), np.array([4, 5]), np.array([6, 7]), summed=True),
+    ],
+    ids=["sets before the last position", "several tokens of one answer"],
+)
+def test_prompts_that_no_row_can_hold_are_refused(prompt):
+    with pytest.raises(CntbenchError, match="does not hold"):
+        prompt_rows(batch([prompt]))
 
 
 def test_a_folder_with_anything_else_is_not_written_into(saved, tmp_path):
