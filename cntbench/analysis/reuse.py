@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +18,22 @@ MADE_OF = "made_of_sha256"
 
 
 def made_of(content: object, rooms: Iterable[str]) -> str:
-    """Return the SHA-256 of content, plain data, and of the code in some rooms.
-
-    Users' plug-ins that belong to a room are code in it.
-    """
+    """Return the SHA-256 of content, plain data, of cntbench's code, and of plug-ins in rooms."""
+    versions = [np.__version__, xr.__version__, _code()]
+    digest = hashlib.sha256(json.dumps([content, versions], sort_keys=True).encode())
     rooms = tuple(rooms)
-    digest = hashlib.sha256(json.dumps([content, np.__version__], sort_keys=True).encode())
-    package = Path(__file__).parents[1]
-    for room in rooms:
-        for path in sorted((package / room).rglob("*.py")):
-            digest.update(path.read_bytes())
     for folder in folders_in_use():
         for name, content in folder.files_of(rooms):
             digest.update(name.encode() + content)
+    return digest.hexdigest()
+
+
+@cache
+def _code() -> str:
+    """Return the SHA-256 of the code of cntbench."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

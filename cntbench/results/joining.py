@@ -20,7 +20,7 @@ from cntbench.specs import content_hash
 #: Attributes that every part of a film must share: what determines the numbers.
 _SAME = ("prompts", "seed", "dtype")
 #: Parts of a recorded spec that must agree, and those that it leaves out where they are not used.
-_SAME_SPEC = ("tasks", "ablations", "tokenizer")
+_SAME_SPEC = ("cntbench", "tasks", "ablations", "tokenizer")
 _USED = ("ablated", "watched", "experts", "until_se", "plugins")
 #: Attributes that may differ, and are listed then.
 _LISTED = ("device", "determinism", "source", "machine")
@@ -90,7 +90,7 @@ def _check_same(first: xr.Dataset, other: xr.Dataset, where: str) -> None:
         raise CntbenchError(
             f"was measured in another way than the first part: {listed(differing, 5)}",
             where=where,
-            hint="Measure all parts with the same prompts, seed, dtype and specs.",
+            hint="Measure all parts with the same cntbench, prompts, seed, dtype and specs.",
         )
 
 

@@ -18,7 +18,7 @@ from cntbench.runs.known_circuits import measurable_on, measure_planted, planted
 from cntbench.runs.plan import Plan
 from cntbench.specs import as_dict
 
-#: Rooms whose code the numbers depend on.
+#: Rooms of the plug-ins that the numbers depend on.
 _ROOMS = ("ablations", "analysis", "engine", "estimators", "models", "prompts", "readouts", "runs")
 
 
@@ -73,6 +73,6 @@ def _made_of(plan: Plan) -> str:
             ]
             for known in plan.circuits
         ],
-        "versions": [torch.__version__, xr.__version__],
+        "torch": torch.__version__,
     }
     return made_of(content, _ROOMS)

@@ -170,7 +170,9 @@ def test_without_draws_there_are_roles_and_no_nulls(root, whole):
     assert found["roles"]["spreader_change_p_value"].isnull().all()
 
 
-@pytest.mark.parametrize("change", ["weights", "errors", "untrained", "count", "seed", "none"])
+@pytest.mark.parametrize(
+    "change", ["weights", "errors", "untrained", "count", "seed", "code", "none"]
+)
 def test_an_earlier_result_is_taken_over_if_it_was_made_of_the_same(
     root, whole, change, tmp_path, monkeypatch
 ):
@@ -191,6 +193,8 @@ def test_an_earlier_result_is_taken_over_if_it_was_made_of_the_same(
         changed["influence_se"][0, 0, 0, 0, -1] *= 2
     elif change == "untrained":
         untrained = untrained_group({1: root.isel(checkpoint=[0]), 2: root.isel(checkpoint=[1])})
+    elif change == "code":
+        monkeypatch.setattr("cntbench.analysis.reuse._code", lambda: "of another version")
     elif change != "none":
         options[change] = 8
     found = groups(changed, untrained, **options)

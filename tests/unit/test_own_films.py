@@ -142,6 +142,7 @@ def test_parts_that_are_no_film_are_refused(film, parts, said):
     [
         *(("seed", 0, 1), ("prompts", 4, 5), ("dtype", "float32", "bfloat16")),
         *(("tasks", {"x": {}}, {"x": {"a": 1}}), ("ablations", {}, {"x": {}})),
+        ("cntbench", "0.1.0", "0.2.0"),
         *(("tokenizer", "", "x"), ("plugins", {"a.py": "1"}, {"a.py": "2"})),
         *(("ablated", ["L0.H0"], ["L0.H1"]), ("watched", ["L0.H0"], ["L0.H1"])),
         *(("until_se", 0.1, 0.2), ("experts", True, None)),
