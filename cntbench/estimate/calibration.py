@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -41,6 +42,13 @@ _RANDOM = 2**20
 Clock = Callable[[], float]
 
 
+class Call(NamedTuple):
+    """A request that is timed, and its work [FLOP]."""
+
+    request: Request
+    flops: int
+
+
 @dataclass(frozen=True)
 class Speed:
     """The speed of the engine on one thread.
@@ -63,25 +71,25 @@ def calibrated(
 ) -> Speed:
     """Measure the speed of the engine on one thread, for calls whose model may have no weights."""
     small, of = _timed(calls)
-    model = moved(_with_weights(small[0].model), device)
-    timed = [replace(call, model=model) for call in small]
+    model = moved(_with_weights(small[0].request.model), device)
+    timed = [Call(replace(call.request, model=model), call.flops) for call in small]
     return Speed(measured_rate(timed, seed, clock), 0.0, of)
 
 
 @one_thread()
-def measured_rate(calls: Sequence[Request], seed: int, clock: Clock = time.perf_counter) -> float:
+def measured_rate(calls: Sequence[Call], seed: int, clock: Clock = time.perf_counter) -> float:
     """Return FLOPs of matrix products per second: of calls in turn, after an untimed first one."""
-    flops = [predicted_work(call).flops for call in calls]
-    influence(replace(calls[0], seed=seed))
+    influence(replace(calls[0].request, seed=seed))
     total, turn, start = 0, 0, clock()
     while (elapsed := clock() - start) < SECONDS or not turn:
-        influence(replace(calls[turn % len(calls)], seed=seed))
-        total += flops[turn % len(calls)]
+        request, flops = calls[turn % len(calls)]
+        influence(replace(request, seed=seed))
+        total += flops
         turn += 1
     return total / elapsed
 
 
-def _timed(calls: Sequence[Request]) -> tuple[list[Request], str]:
+def _timed(calls: Sequence[Request]) -> tuple[list[Call], str]:
     """Return calls that can be timed in place of others, and a description of their model."""
     for model, of in _candidates(calls[0].model):
         if not _weights_fit(model):
@@ -126,15 +134,15 @@ def _weights_fit(model: Decoder) -> bool:
     return not model.unembed.weight.is_meta or weight_bytes(model) <= MEMORY_SHARE * free_memory()
 
 
-def _is_possible(call: Request) -> bool:
+def _is_possible(call: Call) -> bool:
     """Return whether a call is short enough, and fits the memory and the model's context."""
-    needed = predicted_bytes(call)
-    if call.model.unembed.weight.is_meta:
-        needed += weight_bytes(call.model)
+    model, needed = call.request.model, predicted_bytes(call.request)
+    if model.unembed.weight.is_meta:
+        needed += weight_bytes(model)
     return (
-        call.prompts.tokens.shape[1] <= call.model.context
+        call.request.prompts.tokens.shape[1] <= model.context
         and needed <= MEMORY_SHARE * free_memory()
-        and predicted_work(call).flops <= MOST_FLOPS
+        and call.flops <= MOST_FLOPS
     )
 
 
@@ -173,12 +181,15 @@ def _with_weights(model: Decoder) -> Decoder:
     return mapped(model, weights)
 
 
-def _shortened(call: Request) -> Request:
-    """Leave out prompts of a large call."""
-    flops, count = predicted_work(call).flops, len(call.prompts)
-    fewest = 1 + max(ablation.draws for ablation in call.ablations)  # draws need other prompts
+def _shortened(request: Request) -> Call:
+    """Leave out prompts of a large call, and count its work."""
+    flops, count = predicted_work(request).flops, len(request.prompts)
+    fewest = 1 + max(ablation.draws for ablation in request.ablations)  # draws need other prompts
     fewer = min(count, max(fewest, count * CALL_FLOPS // flops))
-    return replace(call, prompts=call.prompts.take(slice(fewer)))
+    if fewer == count:
+        return Call(request, flops)
+    request = replace(request, prompts=request.prompts.take(slice(fewer)))
+    return Call(request, predicted_work(request).flops)
 
 
 def free_memory() -> int:

@@ -44,7 +44,7 @@ def llama() -> Outline:
 def test_a_model_that_is_there_is_timed_itself():
     model = decoder(random_model("llama", layers=3))
     (call,), of = calibration._timed(calls(model))
-    assert call.model is model
+    assert call.request.model is model
     assert of == "a part of this study"
 
 
@@ -65,8 +65,8 @@ def test_a_model_of_many_components_is_stood_in_for_by_some_of_its_layers():
     assert len(model.components) == 300
     (call,), of = calibration._timed(calls(model, count=64, length=50))
     assert of.endswith("of the model's 30 layers, with random weights")
-    assert predicted_work(call).flops <= calibration.MOST_FLOPS
-    assert call.model.unembed.weight.is_meta
+    assert call.flops == predicted_work(call.request).flops <= calibration.MOST_FLOPS
+    assert call.request.model.unembed.weight.is_meta
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,13 @@ def test_a_model_of_many_components_is_stood_in_for_by_some_of_its_layers():
 )
 def test_chosen_components_are_those_that_some_of_the_layers_have(sources, targets):
     (call,) = calls(llama().decoder(torch.float32), count=64, length=50)
-    (small,), _ = calibration._timed([replace(call, sources=sources, targets=targets)])
+    ((small, flops),), _ = calibration._timed([replace(call, sources=sources, targets=targets)])
     count = len(small.model.components)
     assert count < 300
     kept = [index for index in sources or range(300) if index < count]
     assert [*small.ablated] == (kept or [*range(count)])
     assert small.targets is None or max(small.targets) < count
-    assert predicted_work(small).flops > 0
+    assert flops == predicted_work(small).flops > 0
 
 
 def test_the_work_of_a_model_that_does_not_fit_the_memory_is_not_counted(monkeypatch):
@@ -105,8 +105,8 @@ def test_what_has_too_wide_layers_is_stood_in_for_by_a_smaller_model():
     model = calibration._first_layers(whole, 3)  # of which no two can be timed, either
     (call,), of = calibration._timed(calls(model, count=2, length=10))
     assert of.endswith("'s shape, with random weights")
-    assert call.model.dtype == torch.bfloat16
-    assert call.prompts.tokens.max() < call.model.vocabulary < model.vocabulary
+    assert call.request.model.dtype == torch.bfloat16
+    assert call.request.prompts.tokens.max() < call.request.model.vocabulary < model.vocabulary
 
 
 def test_what_does_not_fit_the_memory_is_not_made(monkeypatch):
@@ -116,7 +116,7 @@ def test_what_does_not_fit_the_memory_is_not_made(monkeypatch):
     monkeypatch.setattr(calibration, "free_memory", lambda: 10 * 2**20)
     (call,), of = calibration._timed(whole)
     assert of == "2 layers of pythia-14m's shape, with random weights"
-    assert weight_bytes(call.model) < weight_bytes(model) / 4
+    assert weight_bytes(call.request.model) < weight_bytes(model) / 4
 
 
 def test_a_model_without_weights_has_a_rate():

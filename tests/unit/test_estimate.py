@@ -15,7 +15,7 @@ from cntbench.engine.meter import Work, predicted_work
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
 from cntbench.estimate import calibration
-from cntbench.estimate.calibration import Speed, measured_rate
+from cntbench.estimate.calibration import Call, Speed, measured_rate
 from cntbench.estimate.estimate import CostEstimate, TaskCost, estimate
 from cntbench.estimate.result_size import result_bytes
 from cntbench.models.hub.origin import HubRevision
@@ -96,8 +96,8 @@ def calls(plan: Plan) -> list[Request]:
 
 
 def test_the_rate_is_work_over_time(plan):
-    made = calls(plan)
-    flops = [predicted_work(call).flops for call in made]
+    flops = [predicted_work(call).flops for call in calls(plan)]
+    made = [Call(*each) for each in zip(calls(plan), flops, strict=True)]
     # Looked at before each call: at 0.4 s, at 0.8 s, and at 1.2 s, when it is enough.
     rate = measured_rate(made, seed=0, clock=Clock(0.4))
     assert rate == pytest.approx((flops[0] + flops[1]) / 1.2)
@@ -107,9 +107,11 @@ def test_the_rate_is_work_over_time(plan):
 
 def test_a_large_call_is_timed_on_some_of_its_prompts(plan, monkeypatch):
     call = calls(plan)[0]
-    assert len(calibration._shortened(call).prompts) == 3
+    assert calibration._shortened(call) == (call, predicted_work(call).flops)
     monkeypatch.setattr(calibration, "CALL_FLOPS", 1)
-    assert len(calibration._shortened(call).prompts) == 2
+    shorter, flops = calibration._shortened(call)
+    assert len(shorter.prompts) == 2
+    assert flops == predicted_work(shorter).flops
 
 
 @pytest.mark.parametrize("blocks", [1, 4])
