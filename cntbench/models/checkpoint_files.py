@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +61,23 @@ def read_config(folder: Path) -> Any:
     path = folder / "config.json"
     with foreign("is not a model config", path):
         try:
-            content = parse_json(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
             raise CheckpointError("no such file", where=str(path)) from None
-        if not isinstance(content, dict):
-            raise ValueError("it is not a JSON object")
-        adapter(str(content.get("model_type")), where=f"{path}: model_type")
-        with transformers_lock, silenced(stderr=False):  # it warns of tokens that nothing here uses
-            return AutoConfig.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
+        return copy.deepcopy(_config(path, text))  # transformers changes what it makes models of
+
+
+@lru_cache(maxsize=16)
+def _config(path: Path, text: str) -> Any:
+    """Return the config in a file with a text: transformers takes milliseconds to check it."""
+    content = parse_json(text)
+    if not isinstance(content, dict):
+        raise ValueError("it is not a JSON object")
+    adapter(str(content.get("model_type")), where=f"{path}: model_type")
+    with transformers_lock, silenced(stderr=False):  # it warns of tokens that nothing here uses
+        return AutoConfig.from_pretrained(
+            path.parent, local_files_only=True, trust_remote_code=False
+        )
 
 
 def read_shape(folder: Path) -> Shape:

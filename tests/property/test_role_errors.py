@@ -7,6 +7,7 @@ all edges are independent, is not.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
@@ -25,11 +26,12 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "nano" / "trajectory"
 ABLATIONS = ("zero", "mean", "resample")
 
 
+@cache
 def by_prompt(task: str, checkpoint: str, count: int = 32) -> tuple[np.ndarray, np.ndarray]:
     """Influence of every prompt, dims ablation, source, target, prompt; and components' layers."""
     catalogue = load_catalogue()
-    trajectory = open_trajectory(f"dir:{GOLDEN}", lambda *_: None)
-    at = next(c for c in trajectory.checkpoints if c.name == checkpoint)
+    trajectory = open_trajectory(f"dir:{GOLDEN}", lambda *_: None, checkpoints=checkpoint)
+    (at,) = trajectory.checkpoints
     prompts = catalogue.tasks[task].prompts(trajectory.language, count=count, seed=0)
     methods = [catalogue.ablations[name].method for name in ABLATIONS]
     with patch.object(engine, "_summary", wraps=engine._summary) as summary:
