@@ -51,7 +51,7 @@ def test_of_several_results_the_page_stands_in_the_folder_that_holds_them(cli, t
         folder = tmp_path / "folder" / f"seed{seed}"
         folder.mkdir()
         film = film_with_gaps(tasks=("induction",), ablations=("zero",), seed=seed)
-        write_results(whole_result(film), folder / "results.nc")
+        write_results(whole_result(film, metrics=["gini"]), folder / "results.nc")
     code, out, err = cli("report", "folder/seed0/results.nc", "folder/seed1/results.nc")
     path = tmp_path / "folder" / "claims.html"
     assert (code, out, err) == (0, f"The report is in {path}.\n", "")
