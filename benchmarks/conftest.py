@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Run in this process, so that nothing else runs while code is timed."""
     return 0
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Work on one thread: two that wait for each other would measure other load on the machine."""
+    from cntbench.parallel.processes import one_thread
+
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

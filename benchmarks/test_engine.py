@@ -13,7 +13,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from benchmarks.contenders import CONTENDERS
 from benchmarks.opponents import hooks
@@ -59,15 +58,6 @@ CASES = {
         1.1,
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    # Two threads that wait for each other would measure other load on the machine.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", CASES)
