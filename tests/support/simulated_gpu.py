@@ -20,7 +20,7 @@ from unittest import mock
 import torch
 import xarray as xr
 from torch.utils import backend_registration
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 #: The backend's name; torch keeps "cuda" for itself.
 NAME = "gpu"
@@ -124,26 +124,29 @@ class SimulatedTensor(torch.Tensor):
 def _on_the_device(operation: Any, *args: Any, **options: Any) -> Any:
     name = operation.name().split(".")[0]
     target = options.get("device")
-    leaves = [leaf for leaf in tree_leaves((args, options)) if isinstance(leaf, torch.Tensor)]
-    here = [leaf for leaf in leaves if isinstance(leaf, SimulatedTensor)]
-    elsewhere = [leaf for leaf in leaves if not isinstance(leaf, SimulatedTensor) and leaf.dim()]
-    copies = name in ("aten::copy_", "aten::_to_copy")
-    if elsewhere and not copies:
+    if target is not None:
+        options["device"] = "cpu"
+    leaves, structure = tree_flatten((args, options))
+    same = {id(leaf.raw): leaf for leaf in leaves if isinstance(leaf, SimulatedTensor)}
+    if name not in ("aten::copy_", "aten::_to_copy") and any(map(_is_elsewhere, leaves)):
         raise RuntimeError(f"{name} takes tensors on two devices")
     arrives = name == "aten::_to_copy" and torch.device(target or NAME).type == "cpu"
     if arrives or name in _WAITING:
         waits[_caller()] += 1
-    if target is not None:
-        options = {**options, "device": "cpu"}
     if name == "aten::_conj":  # a lazy one is lost behind a wrapper
         operation = torch.ops.aten.conj_physical.default
-    results = operation(*tree_map(_raw, args), **tree_map(_raw, options))
+    raw_args, raw_options = tree_unflatten(map(_raw, leaves), structure)
+    results = operation(*raw_args, **raw_options)
     if arrives:
         return results
     if name == "aten::copy_":
         return args[0]
-    same = {id(leaf.raw): leaf for leaf in here}
     return tree_map(lambda value: _wrapped(value, same), results)
+
+
+def _is_elsewhere(value: Any) -> bool:
+    is_here = isinstance(value, SimulatedTensor)
+    return not is_here and isinstance(value, torch.Tensor) and value.dim() > 0
 
 
 def _caller() -> str:

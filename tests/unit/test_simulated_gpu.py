@@ -58,9 +58,12 @@ def test_rounded_weights_stay_on_the_gpu(gpu):
 
 
 def test_the_sweep_does_not_wait_for_the_gpu(gpu):
-    """It waits when numbers come back, and once for cross-entropy, whatever the layers."""
+    """It waits when numbers come back, and once for cross-entropy, whatever the layers.
+
+    One layer has no direct effects through later ones, which come back by themselves.
+    """
     methods = sorted({*shipped()} - {*FITTED})
-    few, many = (gpu.submit(simulated_gpu.waits_of, methods, layers).result() for layers in (2, 4))
+    few, many = (gpu.submit(simulated_gpu.waits_of, methods, layers).result() for layers in (2, 3))
     assert many == few
     assert few["against_others"] > 0, "nothing is counted"
 
