@@ -69,17 +69,19 @@ def write_results(tree: xr.DataTree, path: Path) -> None:
     `StorageError` if the result does not satisfy the schema, or the file cannot be written.
     """
     groups = groups_of(tree)
-    groups["/"].attrs.pop(CHECKSUM, None)  # of the file that xarray has opened it from
     validate_groups(groups, str(path), fits=True)
     write_netcdf(groups, path)
 
 
 def write_netcdf(groups: Mapping[str, xr.Dataset], path: Path) -> None:
     """Write groups, with ``/`` among them, as netCDF with a checksum: complete or not at all."""
-    root = groups["/"].assign_attrs({CHECKSUM: checksum(groups)})
+    root = groups["/"].copy()
+    root.attrs.pop(CHECKSUM, None)  # of the file that xarray has opened it from
+    content = {**groups, "/": root}
+    sealed = root.assign_attrs({CHECKSUM: checksum(content)})
 
     def write(file: Path) -> None:
-        write_groups({**groups, "/": root}, file, mark=_OWN)
+        write_groups({**content, "/": sealed}, file, mark=_OWN)
         append_digest(file)
 
     with interrupts_held():  # an interrupted xarray waits for its own locks

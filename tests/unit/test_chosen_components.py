@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import replace
 
@@ -164,6 +165,8 @@ def test_a_folder_goes_on_with_other_checkpoints_of_the_same_run(tmp_path):
     for changes in ({"checkpoints": "0"}, {}, {"checkpoints": "8"}):
         outcome = run(plan_for(grown, **changes), tmp_path / "run", jobs=1, progress=quiet)
         counts.append((outcome.measured, outcome.reused, outcome.tree.sizes["checkpoint"]))
+    recorded = json.loads((tmp_path / "run" / "study.json").read_text())
+    assert [*recorded["checkpoints"]] == ["step0", "step8"], "of all that were measured"
     write_trajectory(grown, steps=(16,), first_seed=7)
     outcome = run(plan_for(grown), tmp_path / "run", jobs=1, progress=quiet)
     counts.append((outcome.measured, outcome.reused, outcome.tree.sizes["checkpoint"]))

@@ -194,6 +194,15 @@ def test_rounding_is_no_difference(architecture, dtype):
     read_model(model, dtype=torch.float64)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_other_frequencies_of_rotary_positions_are_another_model(dtype):
+    model = small("llama").to(dtype)
+    read_model(model)
+    model.model.rotary_emb.inv_freq *= 2
+    with pytest.raises(ParityError):
+        read_model(model)
+
+
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 def test_implementations_of_attention_that_do_the_same_are_the_same(implementation):
     model = small("llama", attn_implementation=implementation)

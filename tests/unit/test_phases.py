@@ -16,6 +16,7 @@ from cntbench.dynamics.junctures import align
 from cntbench.dynamics.phases import NAMES, Phases, concentration, find_phases, name_phases, settled
 from cntbench.dynamics.segments import (
     WIDEST,
+    Segmentation,
     advantages,
     best_transitions,
     boundaries,
@@ -332,3 +333,9 @@ def test_boundaries_are_held_against_the_readouts_steepest_change():
     near = [min(abs(at - 29.5), abs(at - 51.5)) <= nearest for at in range(100)]
     assert found["readout_chance"][place] == np.mean(near)
     assert np.isnan(align(replace(base, readouts=readouts), phases_at())["readout_chance"]).all()
+
+
+def test_a_further_transition_raises_the_advantage_by_four_hundredths():
+    transitions = (((10, 11),), ((10, 11), (20, 21)))
+    for more, number in ((0.03, 1), (0.05, 2)):
+        assert Segmentation(transitions, np.array([0.1, 0.1 + more])).number == number

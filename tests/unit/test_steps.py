@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.runs import quiet, write_study
+from support.runs import plan_for, quiet, write_study
 from support.trajectories import run_cli, write_trajectory
 
 from cntbench.errors import CheckpointError, CntbenchNote, CntbenchWarning
@@ -21,6 +22,8 @@ from cntbench.models.trajectory import Checkpoint, open_trajectory
 from cntbench.reporting.estimate import steps_line
 from cntbench.results.failure import Failure
 from cntbench.results.film import Axes, film, unmeasured
+from cntbench.runs.blocks import SourceBlock
+from cntbench.runs.identity import identity
 
 B = 10**9
 
@@ -35,6 +38,7 @@ TOLD = [
     ("stage2-ingredient1-step30-tokens_300M", 30, 300 * 10**6),
     ("step1000-tokens1.5T", 1000, 1500 * B),
     ("step8-tokens4096", 8, 4096),
+    ("step8-tokens1B-tokens2B", 8, None),
     ("step0-tokens0B", 0, 0),
     ("global_step1000", 1000, None),
     ("global-step_8", 8, None),
@@ -282,6 +286,25 @@ def test_one_file_for_each_step_is_taken_like_one_folder(one_file_each, monkeypa
     verified, _, held = files.verified(checkpoint, linked)
     assert verified.revision == checkpoint.revision
     assert held.problem == ""
+
+
+def test_another_config_beside_files_of_weights_is_another_model(
+    one_file_each, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CNTBENCH_CACHE", str(tmp_path / "cache"))
+    ignored = shutil.ignore_patterns("*.pt")
+    root = Path(shutil.copytree(one_file_each[1], tmp_path / "files", ignore=ignored))
+
+    def known():
+        plan = plan_for(root)
+        return identity(plan, SourceBlock(plan.subjects[0]))
+
+    before, path = known(), root / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"transformers_version": "0"}))
+    assert known() == before
+    path.write_text(json.dumps(config | {"layer_norm_eps": 0.1}))
+    assert known() != before
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,16 @@ def path(tmp_path):
     return tmp_path / "a.nc"
 
 
+def test_the_checksum_of_an_earlier_file_is_replaced(path, tmp_path):
+    with xr.open_dataset(path) as opened:
+        changed = opened.load().assign(x=opened["x"] + 1)
+    write_netcdf({"/": changed}, tmp_path / "b.nc")
+    groups, sealed = read_netcdf(tmp_path / "b.nc")
+    assert sealed
+    xr.testing.assert_equal(groups["/"], changed)
+    assert changed.attrs == opened.attrs
+
+
 def test_no_library_parses_a_file_with_a_damaged_byte(path, monkeypatch):
     content = path.read_bytes()
     monkeypatch.setattr(storage, "read_groups", lambda _: pytest.fail("HDF5 parses damaged bytes"))
