@@ -240,18 +240,21 @@ def _fits(features: Array, count: int) -> Iterator[tuple[NDArray[np.int64], Arra
     size = features.shape[1]
     candidates = _candidates(size)
     fits = features.transpose(0, 2, 1) @ candidates.courses  # draw, feature, candidate
+    squares = np.square(fits).sum(axis=1)
     jumps = [_jumps(series, count) for series in features]
     fewer = np.empty((len(features), 0), np.int64)
     for k in range(1, count + 1):
-        chosen = _moved(candidates, fits, candidates.jumps[[at[k - 1] for at in jumps]], size)
+        start = candidates.jumps[[at[k - 1] for at in jumps]]
+        chosen = _moved(candidates, fits, squares, start)
         gain = _explained(candidates, fits, chosen)
         if k > 1:
             apart = _apart(candidates, fewer, size)
-            added = np.where(apart, _gains(candidates, fits, fewer), -1).argmax(axis=1)
+            gains = _gains(candidates, fits, squares, fewer)
+            added = np.where(apart, gains, -np.inf).argmax(axis=1)
             room = np.asarray(apart.any(axis=1))
             more = np.where(room[:, None], np.column_stack([fewer, added]), chosen)
             order = np.argsort(candidates.ends[more, 0], axis=1, kind="stable")
-            more = _moved(candidates, fits, np.take_along_axis(more, order, axis=1), size)
+            more = _moved(candidates, fits, squares, np.take_along_axis(more, order, axis=1))
             other = _explained(candidates, fits, more)
             better = other.sum(axis=1) > gain.sum(axis=1)
             chosen = np.where(better[:, None], more, chosen)
@@ -261,27 +264,26 @@ def _fits(features: Array, count: int) -> Iterator[tuple[NDArray[np.int64], Arra
 
 
 def _moved(
-    candidates: _Candidates, fits: Array, chosen: NDArray[np.int64], size: int
+    candidates: _Candidates, fits: Array, squares: Array, chosen: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Move transitions, dims ``draw, transition``, to where they explain most, in their order."""
     chosen = chosen.copy()
-    moving = np.arange(len(chosen))  # draws in which one still moves
+    size = len(candidates.courses)
+    least, (first, last) = shortest(size), candidates.ends.T
+    moving, moves = np.arange(len(chosen)), np.ones(len(chosen), dtype=bool)
     for _ in range(_ROUNDS if chosen.shape[1] > 1 else 1):
-        now, fits_now = chosen[moving], fits if len(moving) == len(fits) else fits[moving]
+        if not moves.all():
+            moving, fits, squares = moving[moves], fits[moves], squares[moves]
+        now = chosen[moving]
         for number in range(chosen.shape[1]):
-            others = np.delete(now, number, axis=1)
-            left = candidates.ends[now[:, number - 1 : number], 1].max(1, initial=0)
-            right = candidates.ends[now[:, number + 1 : number + 2], 0].min(1, initial=size)
-            within = (candidates.ends[:, 0] >= left[:, None]) & (
-                candidates.ends[:, 1] <= right[:, None]
-            )
-            allowed = within & _apart(candidates, others, size)
-            gains = np.where(allowed, _gains(candidates, fits_now, others), -1)
-            now[:, number] = gains.argmax(axis=1)
-        changed = (now != chosen[moving]).any(axis=1)
+            left = last[now[:, number - 1 : number]].max(1, initial=0)
+            right = first[now[:, number + 1 : number + 2]].min(1, initial=size)
+            allowed = (first >= left[:, None] + least) & (last <= right[:, None] - least)
+            gains = _gains(candidates, fits, squares, np.delete(now, number, axis=1))
+            now[:, number] = np.where(allowed, gains, -np.inf).argmax(axis=1)
+        moves = (now != chosen[moving]).any(axis=1)
         chosen[moving] = now
-        moving = moving[changed]
-        if not len(moving):
+        if not moves.any():
             break
     return chosen
 
@@ -298,22 +300,33 @@ def _apart(candidates: _Candidates, others: NDArray[np.int64], size: int) -> NDA
     return free
 
 
-def _gains(candidates: _Candidates, fits: Array, others: NDArray[np.int64]) -> Array:
-    """Return the sum of squares that each candidate adds to others, dims ``draw, candidate``."""
+def _gains(
+    candidates: _Candidates, fits: Array, squares: Array, others: NDArray[np.int64]
+) -> Array:
+    """Return the sum of squares that each candidate adds to others, dims ``draw, candidate``.
+
+    ``squares`` are those of the fits, summed over features.
+    """
     length = np.diagonal(candidates.products)
     if not others.shape[1]:
-        return np.asarray(np.square(fits).sum(axis=1) / length)
+        return np.asarray(squares / length)
     shared = candidates.products[others]  # draw, other, candidate
     weights = np.linalg.inv(_among(candidates, others)) @ shared
-    left = np.take_along_axis(fits, others[:, None], axis=2) @ weights
-    np.square(np.subtract(fits, left, out=left), out=left)
+    other_fits = _fits_of(fits, others)
+    # The square of (fits − weights · other fits), multiplied out: without an array as large as fits
+    added = 2 * (other_fits @ fits) - other_fits @ other_fits.transpose(0, 2, 1) @ weights
     free = length - (shared * weights).sum(axis=1)
-    return np.asarray(left.sum(axis=1) / np.maximum(free, 1e-9))
+    return np.asarray((squares - (added * weights).sum(axis=1)) / np.maximum(free, 1e-9))
+
+
+def _fits_of(fits: Array, chosen: NDArray[np.int64]) -> Array:
+    """Return the fits of chosen candidates, dims ``draw, transition, feature``."""
+    return np.asarray(fits[np.arange(len(fits))[:, None], :, chosen])
 
 
 def _explained(candidates: _Candidates, fits: Array, chosen: NDArray[np.int64]) -> Array:
     """Return the sums of squares that transitions explain together, dims ``draw, feature``."""
-    chosen_fits = np.take_along_axis(fits, chosen[:, None], axis=2).transpose(0, 2, 1)
+    chosen_fits = _fits_of(fits, chosen)
     weights = np.linalg.solve(_among(candidates, chosen), chosen_fits)
     return np.asarray((chosen_fits * weights).sum(axis=1))
 

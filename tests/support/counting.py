@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from unittest.mock import patch
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
@@ -17,8 +17,18 @@ from cntbench.models.feed_forward import MLP
 from cntbench.models.products import fused_is_available
 
 
-def _fused(rows, weight, *_, **__):
-    return 2 * math.prod(rows) * weight[0]
+class _Flops(TorchDispatchMode):
+    """Adds up products; torch's `FlopCounterMode` tries to take each other operator apart, too."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.mkldnn._linear_pointwise.default:  # torch has no formula for it
+            self.total += 2 * args[0].numel() * len(args[1])
+        elif formula := flop_registry.get(func.overloadpacket):
+            self.total += formula(*args, **(kwargs or {}), out_val=result)
+        return result
 
 
 #: Methods of blocks that count, and the tokens that they compute.
@@ -51,12 +61,8 @@ def counted(request: Request) -> tuple[int, int, int]:
         return stack
 
     fused_is_available()  # finding out is a product too: not among those that count
-    # torch counts no operators without a public name.
-    flops = FlopCounterMode(
-        display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: _fused}
-    )
     # inference_mode hides composite operators from the counter; the engine's numbers stay.
     call = influence.__wrapped__
-    with torch.no_grad(), counting(Attention), counting(MLP), flops:
+    with torch.no_grad(), counting(Attention), counting(MLP), _Flops() as flops:
         call(request)
-    return tokens[Attention], tokens[MLP], flops.get_total_flops()
+    return tokens[Attention], tokens[MLP], flops.total
