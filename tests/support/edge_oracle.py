@@ -8,6 +8,7 @@ the first. Gradients are derivatives of these two along the change, by autograd.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 import torch
@@ -71,12 +72,16 @@ class EdgeOracle(Oracle):
         state = self.target_state(embedded, target, delta, through)
         return self.forward(embedded, {target: state})[0]
 
-    def slope(self, embedded, target, delta, read, rules="", through=HEAD_INPUTS):
-        """The derivative of a readout along a change of what the target reads, by some rules."""
+    def slope(self, embedded, target, delta, read, through=HEAD_INPUTS):
+        """The derivative of a readout along a change of what the target reads."""
+        return (self.slopes(embedded, target, read, through=through) * delta).sum().item()
+
+    def slopes(self, embedded, target, read, rules="", through=HEAD_INPUTS):
+        """The derivatives of a readout by the stream that the target reads, by some rules."""
         with torch.enable_grad(), gradient_rules(self.model, rules):
-            scale = torch.zeros((), dtype=delta.dtype, requires_grad=True)
-            value = read(self.logits_over(embedded.detach(), target, scale * delta, through))
-            return torch.autograd.grad(value, scale)[0].item()
+            delta = torch.zeros_like(embedded, requires_grad=True)
+            value = read(self.logits_over(embedded.detach(), target, delta, through))
+            return torch.autograd.grad(value, delta)[0]
 
 
 def oracle_edges(
@@ -118,6 +123,11 @@ def oracle_edges(
         def read(logits, i=i, clean_logits=clean_logits):
             return differentiable(logits, prompts, i, effects[0], clean_logits)
 
+        @cache
+        def slopes(target, read=read, i=i):
+            each = points(oracle, prompts, i, ablation.steps or 1)
+            return [oracle.slopes(point, target, read, ablation.estimator) for point in each]
+
         for s, source in enumerate(nodes):
             new = oracle.replacement(rule, i, corpora, source, clean[source], seed, ablation.name)
             delta = oracle.contribution(*source, new - clean[source]).detach()
@@ -128,12 +138,7 @@ def oracle_edges(
                 if not oracle.feasible(source, target):
                     continue
                 if ablation.estimator != "exact":
-                    edges[s, t, i] = np.mean(
-                        [
-                            oracle.slope(point, target, delta, read, ablation.estimator)
-                            for point in points(oracle, prompts, i, ablation.steps or 1)
-                        ]
-                    )
+                    edges[s, t, i] = np.mean([(of * delta).sum().item() for of in slopes(target)])
                     continue
                 with torch.no_grad():
                     if ablation.observable == "readout":

@@ -18,12 +18,14 @@ from cntbench.estimate.calibration import calibrated
 from cntbench.models.outline import Outline, pythia
 from cntbench.models.precision import weight_bytes
 
+#: Of three kinds, and one that is enough where only sizes matter.
 METHODS = [shipped()[name].method for name in ("zero", "mean", "resample")]
+ONE = METHODS[:1]
 
 
-def calls(model, **prompts):
+def calls(model, methods=METHODS, **prompts):
     vocabulary = model.vocabulary
-    return [Request(model, random_prompts(vocabulary=vocabulary, **prompts), METHODS)]
+    return [Request(model, random_prompts(vocabulary=vocabulary, **prompts), methods)]
 
 
 def llama() -> Outline:
@@ -63,7 +65,7 @@ def test_the_first_layers_are_a_model(architecture, count):
 def test_a_model_of_many_components_is_stood_in_for_by_some_of_its_layers():
     model = llama().decoder(torch.float32)
     assert len(model.components) == 300
-    (call,), of = calibration._timed(calls(model, count=64, length=50))
+    (call,), of = calibration._timed(calls(model, ONE, count=64, length=50))
     assert of.endswith("of the model's 30 layers, with random weights")
     assert call.flops == predicted_work(call.request).flops <= calibration.MOST_FLOPS
     assert call.request.model.unembed.weight.is_meta
@@ -74,7 +76,7 @@ def test_a_model_of_many_components_is_stood_in_for_by_some_of_its_layers():
     [(range(5, 60), None), (None, range(10, 290)), (range(200, 250), range(250, 300))],
 )
 def test_chosen_components_are_those_that_some_of_the_layers_have(sources, targets):
-    (call,) = calls(llama().decoder(torch.float32), count=64, length=50)
+    (call,) = calls(llama().decoder(torch.float32), ONE, count=64, length=50)
     ((small, flops),), _ = calibration._timed([replace(call, sources=sources, targets=targets)])
     count = len(small.model.components)
     assert count < 300
@@ -94,7 +96,7 @@ def test_the_work_of_a_model_that_does_not_fit_the_memory_is_not_counted(monkeyp
     monkeypatch.setattr(calibration, "free_memory", lambda: 8 * 2**30)
     monkeypatch.setattr(calibration, "predicted_work", record)
     model = pythia()["EleutherAI/pythia-12b"].decoder(torch.float32)
-    _, of = calibration._timed(calls(model, count=2, length=10))
+    _, of = calibration._timed(calls(model, ONE, count=2, length=10))
     assert "random weights" in of
     assert counted
     assert max(counted) < len(model.components)
@@ -103,7 +105,7 @@ def test_the_work_of_a_model_that_does_not_fit_the_memory_is_not_counted(monkeyp
 def test_what_has_too_wide_layers_is_stood_in_for_by_a_smaller_model():
     whole = pythia()["EleutherAI/pythia-12b"].decoder(torch.bfloat16)
     model = calibration._first_layers(whole, 3)  # of which no two can be timed, either
-    (call,), of = calibration._timed(calls(model, count=2, length=10))
+    (call,), of = calibration._timed(calls(model, ONE, count=2, length=10))
     assert of.endswith("'s shape, with random weights")
     assert call.request.model.dtype == torch.bfloat16
     assert call.request.prompts.tokens.max() < call.request.model.vocabulary < model.vocabulary
@@ -111,7 +113,7 @@ def test_what_has_too_wide_layers_is_stood_in_for_by_a_smaller_model():
 
 def test_what_does_not_fit_the_memory_is_not_made(monkeypatch):
     model = pythia()["EleutherAI/pythia-70m"].decoder(torch.float32)
-    whole = calls(model, count=2, length=4)
+    whole = calls(model, ONE, count=2, length=4)
     assert calibration._timed(whole)[1] == "a part of this study, with random weights"
     monkeypatch.setattr(calibration, "free_memory", lambda: 10 * 2**20)
     (call,), of = calibration._timed(whole)
@@ -138,7 +140,7 @@ def test_random_weights_are_finite_and_vary():
 def test_a_plan_of_the_largest_model_takes_seconds_and_no_memory():
     before = time.process_time()
     model = pythia()["EleutherAI/pythia-12b"].decoder(torch.float32)
-    assert predicted_work(calls(model, count=64, length=32)[0]).flops > 10**16
+    assert predicted_work(calls(model, ONE, count=64, length=32)[0]).flops > 10**16
     assert all(
         value.is_meta
         for stage in model.stages

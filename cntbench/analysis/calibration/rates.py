@@ -190,14 +190,17 @@ def _pooled_outcomes(
     if len(of_films) < POOLED:
         return [dict.fromkeys(_POOLED, np.nan)] * len(claims)
     rng, rules = np.random.default_rng(0), [claim.rule for claim in claims]
-    verdicts = []
-    for _ in range(_CHOICES):
-        chosen = rng.choice(len(of_films), POOLED, replace=False)
+
+    @cache  # of few films, the same are chosen again
+    def pooled(chosen: tuple[int, ...]) -> Sequence[Verdict]:
         pools = [
             pool_films([of_films[film][column] for film in chosen], rule)
             for column, rule in enumerate(rules)
         ]
-        verdicts.append(judge(rules, pools, several=True))
+        return judge(rules, pools, several=True)
+
+    choices = (rng.choice(len(of_films), POOLED, replace=False) for _ in range(_CHOICES))
+    verdicts = [pooled(tuple(sorted(chosen.tolist()))) for chosen in choices]
     return [
         {name: count[name.removeprefix("pooled_")] / _CHOICES for name in _POOLED}
         for count in _counts(claims, verdicts)
