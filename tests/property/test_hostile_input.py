@@ -41,6 +41,7 @@ from support.runs import write_study
 from support.trajectories import write_trajectory
 
 from cntbench.cli.main import app, main
+from cntbench.estimate import calibration
 from cntbench.results.storage import write_results
 
 EFFORT = int(os.environ.get("CNTBENCH_FUZZ", "1"))
@@ -81,6 +82,7 @@ def command(*arguments: object) -> Ended:
     with (
         mock.patch.object(sys, "argv", words),
         mock.patch.dict(os.environ, {"COLUMNS": "100"}),
+        mock.patch.object(calibration, "SECONDS", 0),  # a plan times one call of the engine
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):

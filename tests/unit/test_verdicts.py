@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from statistics import NormalDist
 
@@ -36,10 +37,14 @@ POOLED = load_catalogue().some_claims(
 DRAWS, FEW = 139, 19
 
 
+random_films = cache(random_film)
+
+
 def result(film: Film, *, seed: int = 0, tasks=("induction",), ablations=("zero",)) -> xr.Dataset:
     """A result whose every cell is a film."""
-    names = [f"step{step}" for step in film.step]
-    root = random_film(names=names, tasks=tasks, ablations=ablations, seed=seed, layers=3, heads=3)
+    names = tuple(f"step{step}" for step in film.step)
+    given = {"names": names, "tasks": tasks, "ablations": ablations, "seed": seed}
+    root = random_films(**given, layers=3, heads=3).copy(deep=True)
     for name, values in (("influence", film.weights), ("influence_se", film.errors)):
         root[name].values[:] = values
     for name, readouts in (("readout_value", film.readouts), ("readout_se", film.readout_errors)):
