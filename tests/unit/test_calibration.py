@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
 from cntbench.estimate import calibration
 from cntbench.estimate.calibration import calibrated
+from cntbench.models.decoder import Decoder
 from cntbench.models.outline import Outline, pythia
 from cntbench.models.precision import weight_bytes
 
@@ -28,7 +30,8 @@ def calls(model, methods=METHODS, **prompts):
     return [Request(model, random_prompts(vocabulary=vocabulary, **prompts), methods)]
 
 
-def llama() -> Outline:
+@cache
+def llama(dtype=torch.float32) -> Decoder:
     """30 layers of 9 heads: 300 components, 135 M parameters."""
     return Outline(
         LlamaConfig(
@@ -40,7 +43,7 @@ def llama() -> Outline:
             num_key_value_heads=3,
             tie_word_embeddings=True,
         )
-    )
+    ).decoder(dtype)
 
 
 def test_a_model_that_is_there_is_timed_itself():
@@ -63,7 +66,7 @@ def test_the_first_layers_are_a_model(architecture, count):
 
 
 def test_a_model_of_many_components_is_stood_in_for_by_some_of_its_layers():
-    model = llama().decoder(torch.float32)
+    model = llama()
     assert len(model.components) == 300
     (call,), of = calibration._timed(calls(model, ONE, count=64, length=50))
     assert of.endswith("of the model's 30 layers, with random weights")
@@ -76,7 +79,7 @@ def test_a_model_of_many_components_is_stood_in_for_by_some_of_its_layers():
     [(range(5, 60), None), (None, range(10, 290)), (range(200, 250), range(250, 300))],
 )
 def test_chosen_components_are_those_that_some_of_the_layers_have(sources, targets):
-    (call,) = calls(llama().decoder(torch.float32), ONE, count=64, length=50)
+    (call,) = calls(llama(), ONE, count=64, length=50)
     ((small, flops),), _ = calibration._timed([replace(call, sources=sources, targets=targets)])
     count = len(small.model.components)
     assert count < 300
@@ -131,7 +134,7 @@ def test_a_model_without_weights_has_a_rate():
 
 
 def test_random_weights_are_finite_and_vary():
-    made = calibration._with_weights(llama().decoder(torch.bfloat16).stages[0].blocks[0])
+    made = calibration._with_weights(llama(torch.bfloat16).stages[0].blocks[0])
     assert made.project.weight.device.type == "cpu"
     assert made.project.weight.isfinite().all()
     assert made.project.weight.std() > 0
