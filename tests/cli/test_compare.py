@@ -24,7 +24,7 @@ def trajectory(tmp_path, monkeypatch):
 
 
 def test_ablations_of_a_trajectory(cli, trajectory, tmp_path):
-    names = ["mean", "zero", "noise"]
+    names = ["mean", "zero", "noise", "optimal_constant"]
     asked = ["compare", *trajectory, "--circuits", "", "--checkpoints", 2, "--ablations"]
     code, out, err = cli(*asked, ",".join(names), "-o", "c.nc", "-j", 1)
     assert (code, err) == (0, "")
@@ -40,6 +40,9 @@ def test_ablations_of_a_trajectory(cli, trajectory, tmp_path):
     assert np.isnan(draws.drop_sel(ablation="noise")).all()
     for name in ("agreement", "split_half", "consensus_mean", "relative_seconds"):
         assert np.isfinite(found[name].isel(statistic=0, missing_dims="ignore")).all(), name
+    cost = found["relative_token_layers"]
+    assert cost.sel(ablation="zero") == 1
+    assert cost.sel(ablation="optimal_constant") > 5
     # The same numbers on two processes, of fewer ablations, and as those of a run.
     assert cli(*asked, "zero,noise", "-o", "again.nc", "-j", 2)[0] == 0
     with xr.open_dataset(tmp_path / "again.nc") as again:
@@ -52,17 +55,6 @@ def test_ablations_of_a_trajectory(cli, trajectory, tmp_path):
     pair = [film.sel(ablation=name, checkpoint="step100").values for name in ("mean", "zero")]
     cell = found["agreement"].sel(ablation="mean", other_ablation="zero", checkpoint="step100")
     assert cell.sel(statistic="edge_rank").item() == pytest.approx(rank_correlation(*pair))
-
-
-def test_the_cost_of_a_fit_is_measured(cli, trajectory, tmp_path):
-    options = ["--circuits", "", "--checkpoints", 1, "--ablations", "zero,optimal_constant"]
-    assert cli("compare", *trajectory, *options, "-o", "c.nc", "-j", 1)[0::2] == (0, "")
-    with xr.open_dataset(tmp_path / "c.nc") as found:
-        numbers = found[["agreement", "split_half", "consensus_mean", "relative_seconds"]]
-        assert np.isfinite(numbers.isel(statistic=0).to_array()).all()
-        cost = found["relative_token_layers"]
-        assert cost.sel(ablation="zero") == 1
-        assert cost.sel(ablation="optimal_constant") > 5
 
 
 @pytest.mark.parametrize(("prompts", "halves"), [(3, False), (5, True)])

@@ -142,11 +142,9 @@ SPECS = {
     "planted circuit": "planted",
 }
 
-#: Those of the embedded model that pages name, and two between.
-CHECKPOINTS = "0,64,280,320,720,1112"
 #: A result of the embedded model that takes some seconds.
 SMALL = """version = 1
-summary = "Some checkpoints of the embedded model."
+summary = "A dozen checkpoints of the embedded model."
 trajectory = "dir:{trajectory}"
 tasks = ["induction"]
 ablations = ["zero", "mean", "resample"]
@@ -183,8 +181,7 @@ def home(tmp_path_factory, shared):
     write_words(folder / "words", prompts)
     plugin = page_block(ROOT / "docs" / "bring-your-own.md", "plug-in")
     (own / "metrics" / "dominance.py").write_text(plugin)
-    options = {"specs": folder / "specs", "checkpoints": CHECKPOINTS, "progress": False}
-    cntbench.run("small", output=folder / "runs" / "nano", **options)
+    cntbench.run("small", output=folder / "runs" / "nano", specs=folder / "specs", progress=False)
     compare = shlex.split(replaced("cntbench compare -o runs/compare.nc"))
     assert run_cli_in(folder, *compare[1:])[0] == 0
     shared.keep(compare, folder)
