@@ -29,8 +29,9 @@ Frozen = Callable[..., xr.Dataset]
 CATALOGUE = load_catalogue()
 TASKS = golden_tasks(CATALOGUE)
 FITTED = fitted_ablations(CATALOGUE)
-#: Tasks that stand for the others where a precision is judged: rounding moves them most.
-FEW_TASKS = ("induction", "counterfactual_repeat")
+#: Tasks that stand for the others where a precision is judged: what repeats, what does not, and
+#: what the answer of a prompt depends on.
+FEW_TASKS = ("induction", "bigram", "counterfactual_repeat")
 NOT_FITTED = [name for name in CATALOGUE.ablations if name not in FITTED]
 
 
@@ -63,7 +64,7 @@ def test_the_tolerance_is_twice_what_float32_needs(
 ) -> None:
     """float64 stands for every other order of float32 sums: it lies within half the tolerance.
 
-    At the last checkpoint, which rounding moves most: by 0.14 tolerances, at others by 0.03.
+    At the last checkpoint, which rounding moves most: by 0.34 tolerances, at step 64 by 0.07.
 
     Optimal constants are not held to it. Their fits are in double precision on every machine; what
     differs here are the weights, which are rounded where maps are folded, and a fit that ends near

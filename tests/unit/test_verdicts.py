@@ -147,7 +147,7 @@ def test_verdicts_on_another_film_do_not_stay():
 def test_processes_and_neighbouring_cells_change_nothing():
     film = planted_film()
     draws = NullDraws(3, 19, 1, quiet)
-    root = result(film, tasks=("induction", "bigram"))
+    root = result(film, tasks=("induction", "bigram"), ablations=("zero", "mean"))
     two = verdicts(root, None, CLAIMS, replace(draws, jobs=2))
     one = verdicts(root.isel(task=[1]), None, CLAIMS, draws)
     at = {"task": [1]}
