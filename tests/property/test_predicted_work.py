@@ -207,7 +207,7 @@ def test_no_more_memory_is_taken_than_is_predicted(scope, architecture, rule):
     shape = {"layers": 3, "heads": 4, "width": 16, "mlp": 256, "vocabulary": 3000}
     call = Request(
         decoder(random_model(architecture, **shape, context=128)),
-        random_prompts(count=8, length=48, scored=31, vocabulary=3000),
+        random_prompts(count=12, length=48, scored=31, vocabulary=3000),
         [Ablation("x", rule, relative_l2.measure, scope=scope)],
         effects=known_readouts(),
     )

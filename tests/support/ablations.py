@@ -24,12 +24,12 @@ def shipped() -> dict[str, AblationEntry]:
     return {name: entry for name, entry in entries.items() if is_under_test(entry.path)}
 
 
-def with_few_steps(entry: AblationEntry, steps: int = FITTING_STEPS) -> AblationEntry:
+def with_few_steps(entry: AblationEntry) -> AblationEntry:
     """Return an ablation with few steps of its fit, if it has one."""
     rule = entry.method.replacement
-    if rule.fitting_steps <= steps:
+    if rule.fitting_steps <= FITTING_STEPS:
         return entry
-    rule = replace(rule, steps=steps)
+    rule = replace(rule, steps=FITTING_STEPS)
     return replace(entry, method=replace(entry.method, replacement=rule))
 
 

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -235,11 +234,9 @@ def _model(architecture: str, dtype: torch.dtype, **sizes: int) -> Any:
 
 def _request(model: Any, methods: Sequence[str], **options: Any) -> Any:
     from cntbench.engine.request import Request
-    from support.ablations import shipped, with_few_steps
+    from support.ablations import shipped
     from support.models import random_prompts
 
-    # The first component is solved after 18 steps of its fit. Two steps of a path are a path.
-    chosen = [with_few_steps(shipped()[name], steps=20).method for name in methods]
-    chosen = [replace(method, steps=method.steps and 2) for method in chosen]
+    chosen = [shipped()[name].method for name in methods]
     options = {"effects": ("logit_difference", "cross_entropy", "accuracy"), **options}
     return Request(model, random_prompts(count=6), chosen, **options)
