@@ -25,6 +25,7 @@ EXIT_MOVED = 1
 EXIT_USER_ERROR = 2
 EXIT_CHECKPOINTS_FAILED = 3
 EXIT_INTERRUPTED = 130
+EXIT_READER_ENDED = 141
 EXIT_DEFECT = 70
 
 #: Control characters of terminals except tab and newline: C0, DEL, C1, and changes of the direction

@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 1 frozen numbers have moved; 2 a user's mistake, with no traceback and nothing
 written or lost; 3 some checkpoints could not be measured, the others are kept; 130 interrupted,
-complete checkpoints are kept; 70 a defect of cntbench.
+complete checkpoints are kept; 141 the reader of the output has ended; 70 a defect of cntbench.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ from cntbench.errors import (
     EXIT_CHECKPOINTS_FAILED,
     EXIT_DEFECT,
     EXIT_INTERRUPTED,
+    EXIT_READER_ENDED,
     EXIT_USER_ERROR,
     CntbenchError,
     Named,
@@ -335,6 +336,15 @@ _NEW_OBJECTS = 10_000
 
 def main() -> None:
     """Run the command line; a user's mistake is one message and exit code 2."""
+    try:
+        _run_command_line()
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # rich and typer exit with 1
+            sys.exit(EXIT_READER_ENDED)
+        raise
+
+
+def _run_command_line() -> None:
     gc.set_threshold(_NEW_OBJECTS)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # its encoding may lack ± and ✓

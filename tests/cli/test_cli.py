@@ -131,6 +131,17 @@ def test_an_encoding_without_some_characters_and_no_width_lose_nothing(measured)
     assert "L0.MLP" in shown.stdout
 
 
+@pytest.mark.parametrize("words", ["show runs/tiny/results.nc", "list metrics", "--help"])
+def test_a_reader_that_has_ended_ends_a_command_quietly(measured, words):
+    """As the signal that other programs end by; 1 would say that numbers have moved."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "cntbench", *words.split()]
+    with open(writer, "wb") as out:
+        ended = subprocess.run(command, cwd=measured[0], stdout=out, stderr=subprocess.PIPE)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
 def test_a_folder_whose_name_is_not_utf8_is_no_defect(cli, measured, tmp_path):
     odd = tmp_path / os.fsdecode(b"\xe4")
     odd.mkdir()

@@ -21,6 +21,7 @@ from cntbench.errors import (
     EXIT_INTERRUPTED,
     EXIT_MOVED,
     EXIT_OK,
+    EXIT_READER_ENDED,
     EXIT_USER_ERROR,
 )
 from cntbench.plugins import ROOMS, room
@@ -130,6 +131,7 @@ def test_every_exit_code_is_explained(site):
         EXIT_USER_ERROR,
         EXIT_CHECKPOINTS_FAILED,
         EXIT_INTERRUPTED,
+        EXIT_READER_ENDED,
         EXIT_DEFECT,
     )
     assert codes == [str(code) for code in every]
