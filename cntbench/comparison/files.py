@@ -63,7 +63,7 @@ def compare_files(paths: Sequence[Path]) -> xr.Dataset:
     films = [first, *_named_like(first, others)]
     common = {
         dim: _common([film[dim].values for film in films], dim, paths)
-        for dim in ("ablation", "checkpoint")
+        for dim in ("task", "ablation", "checkpoint")
     }
     first_film, *rest = (_influence(film.sel(common)) for film in films)
     together = xr.concat(rest, dim=xr.Variable("file", [str(path) for path in paths[1:]]))

@@ -49,6 +49,7 @@ def leaderboard(paths: Sequence[Path]) -> xr.Dataset:
     first, reference = next(iter(files.items()))
     for path, dataset in files.items():
         _check_same_models(reference, dataset, first, path)
+        files[path] = dataset.sel(scored_circuit=reference["scored_circuit"].values)
     methods: dict[str, tuple[str, xr.Dataset]] = {}
     origins: dict[str, list[str]] = {}
     for path, dataset in files.items():

@@ -44,8 +44,8 @@ VARIABLES = {
 def spread_out(checkpoints: Sequence[Checkpoint], count: int) -> list[Checkpoint]:
     """Choose evenly spaced checkpoints with distinct weights, first and last included."""
     known = [checkpoint for checkpoint in checkpoints if checkpoint.identity]
-    distinct = list({checkpoint.identity: checkpoint for checkpoint in reversed(known)}.values())
-    distinct.reverse()
+    earliest = {checkpoint.identity: checkpoint for checkpoint in reversed(known)}
+    distinct = sorted(earliest.values(), key=lambda checkpoint: checkpoint.step)
     chosen = np.linspace(0, len(distinct) - 1, min(count, len(distinct)))
     return [distinct[i] for i in np.unique(chosen.round().astype(int))]
 

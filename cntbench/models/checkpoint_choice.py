@@ -3,7 +3,8 @@
 Items are separated by commas. Each is one of
 
 - a checkpoint, by its name or its step: ``1200``, ``step1200`` and ``checkpoint-1200`` all mean the
-  one at step 1200, regardless of its name;
+  one at step 1200, regardless of its name; one with a stage (``stage2-step1200``) only by its name,
+  since stages count their steps each from 0;
 - a range ``first:last`` by names or steps, both ends included; either may be omitted;
 - a range ``first:last:step``: every ``step``-th training step, counted from the first;
 - ``count=N`` or ``first:last:count=N``: N checkpoints of the range, evenly spaced, with its ends;
@@ -12,6 +13,7 @@ Items are separated by commas. Each is one of
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ import numpy as np
 
 from cntbench.errors import CheckpointError, CntbenchError, nearest
 from cntbench.files.parsing import split_names
+from cntbench.models.stages import place_of
 from cntbench.models.steps import named_step
 
 _EXPECTED = {
@@ -99,7 +102,9 @@ def _items(item: str, names: list[str], steps: list[int], noun: str) -> list[int
     if item in names or (":" not in item and not item.startswith("count=")):
         index = find(item, names, steps)
         if index is None:
-            hint = _EXPECTED[noun] if _step(item) is None else _nearest(item, steps)
+            close = difflib.get_close_matches(item, names, n=1)
+            guess = f"Did you mean {close[0]!r}? " if close else ""
+            hint = f"{guess}{_EXPECTED[noun]}" if _step(item) is None else _nearest(item, steps)
             raise ChoiceError(f"there is no {noun} {item!r}", hint=hint)
         return [index]
     parts = item.split(":") if ":" in item else ["", "", item]
@@ -138,12 +143,12 @@ def _end(label: str, names: list[str], steps: list[int], omitted: int) -> int | 
 
 
 def _step(label: str) -> int | None:
-    """Return the step in a label, if it has one."""
+    """Return the step in a label, if it has one and no stage, from whose start it would count."""
     try:
         named = named_step(label, where="")
     except CheckpointError:
         return None
-    return None if named is None else named.step
+    return None if named is None or place_of(named).stage is not None else named.step
 
 
 def _refused(item: str, noun: str) -> ChoiceError:

@@ -32,6 +32,7 @@ NAMES = ["step0", "step8", "checkpoint-1000", "checkpoint-1200", "checkpoint-200
         (":9", [0, 8]),
         ("0:5000:1000", [0, 1000, 2000, 5000]),
         ("1000::1000", [1000, 2000, 5000]),
+        ("8:2000:992", [8, 1000]),
         ("count=2", [0, 5000]),
         ("count=99", STEPS),
         ("8:2000:count=3", [8, 1200, 2000]),
@@ -66,9 +67,9 @@ def test_what_is_no_choice_is_refused(text, says):
     assert "--checkpoints" in str(caught.value)
 
 
-def test_the_names_of_checkpoints_may_have_commas():
-    names = ["lr=0.1,step1", "lr=0.1,step8", "step9"]
-    assert choose("lr=0.1,step8, step9", names, [1, 8, 9]) == [1, 2]
+def test_the_names_of_checkpoints_may_have_commas_and_colons():
+    names = ["lr=0.1,step1", "lr=0.1,step8", "step9", "0:1-step10"]
+    assert choose("lr=0.1,step8, step9,0:1-step10", names, [1, 8, 9, 10]) == [1, 2, 3]
 
 
 def test_layers_are_chosen_by_the_same_rule():
@@ -119,6 +120,17 @@ def test_a_checkpoint_is_found_by_name_before_step():
     assert find("step5", ["step5", "other"], [9, 5]) == 0
     assert find("5", ["step5", "other"], [9, 5]) == 1
     assert find("7", NAMES, STEPS) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["stage2-step8", "stage2-b-step8", "stage2-step8:", ":stage2-step8"]
+)
+def test_a_step_of_a_stage_is_no_step_of_another(text):
+    names, steps = ["stage1-step8", "stage1-step40", "stage2-a-step8"], [8, 40, 48]
+    with pytest.raises(CntbenchError, match="stage2"):
+        choose(text, names, steps)
+    assert find("stage2-b-step8", names, steps) is None
+    assert choose("stage2-a-step8:, 8", names, steps) == [0, 2]
 
 
 @pytest.mark.parametrize(("text", "count"), [("8", 8), (3, 3), ("step8", None), ("8:", None)])

@@ -59,6 +59,16 @@ def test_a_file_agrees_with_itself(write):
     np.testing.assert_allclose(found.dropna("statistic"), 1)
 
 
+def test_the_order_of_tasks_does_not_matter(write):
+    tasks = ("induction", "bigram")
+    paths = [write("one.nc", tasks=tasks), write("two.nc", tasks=tasks, seed=1)]
+    turned = write("turned.nc", lambda film: film.isel(task=[1, 0]), tasks=tasks)
+    found, expected = (
+        compare_files([*paths, path]) for path in (turned, write("three.nc", tasks=tasks))
+    )
+    np.testing.assert_array_equal(found["agreement"], expected["agreement"])
+
+
 def test_checkpoints_that_repeat_others_are_left_out(write):
     revisions = ["0" * 64, "0" * 64, "1" * 64]
     found = compare_files([write("one.nc", revisions=revisions)])

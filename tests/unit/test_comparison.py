@@ -210,8 +210,8 @@ def test_every_statistic_is_named():
 
 
 def test_checkpoints_are_spread_and_no_weights_stand_twice(tmp_path):
-    revisions = ["a", "a", "b", "c", "d", "e", "f"]
+    revisions = ["a", "a", "b", "c", "d", "a", "e", "f"]
     checkpoints = [Checkpoint(f"step{i}", i, r, Folder(tmp_path)) for i, r in enumerate(revisions)]
-    assert [c.step for c in spread_out(checkpoints, 3)] == [0, 3, 6]
-    assert [c.step for c in spread_out(checkpoints, 99)] == [0, 2, 3, 4, 5, 6]
+    assert [c.step for c in spread_out(checkpoints, 3)] == [0, 3, 7]
+    assert [c.step for c in spread_out(checkpoints, 99)] == [0, 2, 3, 4, 6, 7]
     assert [c.step for c in spread_out(checkpoints, 1)] == [0]

@@ -52,6 +52,15 @@ def test_files_of_one_name_keep_their_methods_apart(tmp_path):
     assert list(leaderboard(paths)["ablation"].values) == names
 
 
+def test_the_order_of_circuits_does_not_matter(files):
+    expected = leaderboard(files)
+    theirs = xr.load_dataset(files[1])
+    write_dataset(
+        theirs.isel(scored_circuit=slice(None, None, -1)), files[1], COMPARISON, force=True
+    )
+    xr.testing.assert_identical(leaderboard(files), expected)
+
+
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
