@@ -137,8 +137,8 @@ def test_a_reader_that_has_ended_ends_a_command_quietly(measured, words):
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "cntbench", *words.split()]
-    with open(writer, "wb") as out:
-        ended = subprocess.run(command, cwd=measured[0], stdout=out, stderr=subprocess.PIPE)
+    ended = subprocess.run(command, cwd=measured[0], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
