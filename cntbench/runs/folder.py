@@ -174,12 +174,19 @@ class RunFolder:
         with self._locked() as lock:
             plan = self.record(self.check(plan))  # another shard may have started in the meantime
             storage.write_text(self.path / REQUEST, json.dumps(_request(plan), indent=1) + "\n")
-            if self.shard is None:
-                for unfinished in self.path.rglob(f".*{storage.UNFINISHED}"):
-                    unfinished.unlink(missing_ok=True)
-            else:
+            if self.shard is not None:
                 lock.release()
-            yield plan
+                yield plan
+                return
+            self._remove_unfinished()
+            try:
+                yield plan
+            finally:  # a signal to all processes ends workers that write
+                self._remove_unfinished()
+
+    def _remove_unfinished(self) -> None:
+        for unfinished in self.path.rglob(f".*{storage.UNFINISHED}"):
+            unfinished.unlink(missing_ok=True)
 
     def record(self, plan: Plan) -> Plan:
         """Write what is known of a plan, and return it."""

@@ -80,6 +80,15 @@ def test_kill_9_of_a_run_on_processes_costs_nothing(plan, checkpoints, whole, tm
     assert outcome.path.read_bytes() == whole
 
 
+def test_what_killed_workers_wrote_is_removed_on_the_way_out(plan, tmp_path):
+    """SIGTERM to a group reaches workers, too, and ends them while they write."""
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt), folder.locked(plan):
+        folder.checkpoint_file(plan.subjects[0]).with_name(".step0.nc.0123.tmp").touch()
+        raise KeyboardInterrupt
+    assert not list(folder.path.rglob("*.tmp"))
+
+
 def write_anew(path: Path, content: bytes) -> None:
     """Write another file in its place: HDF5 may have the old one open, and would go on with it."""
     path.unlink()
