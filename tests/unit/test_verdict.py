@@ -58,6 +58,18 @@ def ranked():
     )
 
 
+def test_the_headline_recommends_what_the_sentence_does():
+    """A cheap method may be far worse on some circuits without being worse beyond chance."""
+    values = [np.full((6, 1), 0.9), np.array([1, 0.2, 1, 0.2, 1, 0.2])[:, None]]
+    array, passes = scores(values, ["steady", "erratic"]), costs(20, 1, names=["steady", "erratic"])
+    found = verdict(array, passes).assign(score_by_model=array, forward_passes=passes)
+    [ranking] = view_of(found).ranking
+    assert [method.rank for method in ranking.method] == [1, 1]
+    assert ranking.sentence.startswith("For direct edges use steady (")
+    assert ranking.use.ablation == "steady"
+    assert len(ranking.tied) == 1
+
+
 @pytest.mark.parametrize(
     ("circuits", "trained", "mean", "deviation"),
     [(6, 0, 0.77, 0.10), (6, 0, 0.90, 0.05), (8, 2, 0.97, 0.03)],
