@@ -11,6 +11,7 @@ import importlib
 import inspect
 import json
 import pkgutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from cntbench.errors import Named, PluginError, SpecError, unknown, warn
+from cntbench.errors import CntbenchError, Named, PluginError, SpecError, unknown, warn
 from cntbench.plugins.folders import (
     SUBFOLDERS,
     PluginFolder,
@@ -143,6 +144,11 @@ def _plugins(
         ]
         if wrong:
             raise PluginError(f"{wrong[0]} cannot be called", where=str(path))
+        if not file.__doc__ and sys.flags.optimize > 1:
+            raise CntbenchError(
+                "cntbench reads docstrings, which Python drops",
+                hint="Run Python without -OO, and without PYTHONOPTIMIZE=2.",
+            )
         if not file.__doc__:
             missing.insert(0, "a docstring whose first line is its summary")
         if missing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import subprocess
 import sys
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -131,6 +132,13 @@ def test_an_error_gives_the_path_of_a_room_within_a_room():
 def test_a_file_without_docstring_stops_discovery(room, text):
     with pytest.raises(SpecError, match=r"silent\.py: lacks a docstring"):
         discover(room(silent=text), required=("Thing",))
+
+
+def test_python_without_docstrings_is_told_so():
+    command = [sys.executable, "-OO", "-m", "cntbench", "list", "tasks"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("error: cntbench reads docstrings, which Python drops\nRun Python")
 
 
 def test_find_names_the_nearest_match():
