@@ -65,10 +65,21 @@ class Ranking:
     absent: tuple[str, ...]
 
     @property
+    def tied(self) -> tuple[Ranked, ...]:
+        """The methods that tie with the one of the highest score, the one to use first.
+
+        As in `cntbench.comparison.verdict`: none is better than they are, and their scores lie in
+        the interval of the highest one. The cheapest comes first; of equally cheap ones, the best.
+        """
+        highest = max(self.method, key=lambda m: m.score)
+        least = min(highest.score, highest.low)
+        tied = [method for method in self.method if method.rank == 1 and method.score >= least]
+        return tuple(sorted(tied, key=lambda m: (np.nan_to_num(m.passes, nan=np.inf), -m.score)))
+
+    @property
     def use(self) -> Ranked:
-        """The method to use: the cheapest of the first rank; of equally cheap ones, the best."""
-        best = [method for method in self.method if method.rank == 1]
-        return min(best, key=lambda m: (np.inf if np.isnan(m.passes) else m.passes, -m.score))
+        """The method to use."""
+        return self.tied[0]
 
 
 @dataclass(frozen=True)

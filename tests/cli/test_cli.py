@@ -142,6 +142,23 @@ def test_a_reader_that_has_ended_ends_a_command_quietly(measured, words):
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
+def test_a_package_with_a_malformed_file_of_entry_points_is_named(tmp_path):
+    """No library that looks for plug-ins of its own can be imported beside it."""
+    folder = tmp_path / "damaged-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: damaged\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[console_scripts]\na line without a value\n")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    ended = subprocess.run(
+        [sys.executable, "-m", "cntbench", "list", "tasks"],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, "Traceback" in ended.stderr) == (2, False)
+    assert f"{tmp_path}: the entry_points.txt of the installed package damaged" in ended.stderr
+
+
 def test_a_folder_whose_name_is_not_utf8_is_no_defect(cli, measured, tmp_path):
     odd = tmp_path / os.fsdecode(b"\xe4")
     odd.mkdir()

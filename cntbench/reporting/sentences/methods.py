@@ -75,7 +75,7 @@ def decision(rankings: Sequence[Ranking], diagnosed: Sequence[Method]) -> str:
 
 def _line(ranking: Ranking) -> str:
     """Return the decision for one purpose in a few words."""
-    tied = sum(method.rank == 1 for method in ranking.method) - 1
+    tied = len(ranking.tied) - 1
     ties = f"; {counted(tied, 'tie')}" if tied else ""
     use = ranking.use
     score = f"{ranking.measure} {interval(use.score, use.low, use.high)}"
