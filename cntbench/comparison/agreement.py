@@ -168,18 +168,30 @@ def strengths(weights: Array, layers: NDArray[np.int_]) -> tuple[Array, Array]:
 
 
 def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
-    """Return Spearman's ρ; ties share their mean rank.
+    """Return Spearman's ρ of all entries; ties share their mean rank.
 
     Returns
     -------
     float
         From −1 to 1; NaN if fewer than two entries are defined, or all scores of a side are equal.
     """
-    a, b = _defined_in_both(first, second)
-    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return np.nan
-    ranks = pd.DataFrame({"first": a, "second": b}).rank()  # scipy takes a second to import
-    return float(np.clip(np.corrcoef(*ranks.to_numpy().T)[0, 1], -1, 1))
+    a, b = _of_one_shape(first, second)
+    return float(rank_correlations(a.ravel(), b.ravel()))
+
+
+def rank_correlations(first: ArrayLike, second: ArrayLike) -> Array:
+    """Return `rank_correlation` along the last dim, dims ``…, entry`` → ``…``."""
+    a, b = _of_one_shape(first, second)
+    defined = ~(np.isnan(a) | np.isnan(b))
+    mean = (defined.sum(axis=-1, keepdims=True) + 1) / 2
+    x, y = (np.where(defined, _ranks(np.where(defined, v, np.nan)) - mean, 0) for v in (a, b))
+    return divide((x * y).sum(axis=-1), np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1)))
+
+
+def _ranks(scores: Array) -> Array:
+    """Return ranks from 1 along the last dim, NaN for NaN."""
+    rows = pd.DataFrame(scores.reshape(-1, scores.shape[-1]))  # scipy takes a second to import
+    return rows.rank(axis=1).to_numpy().reshape(scores.shape)
 
 
 def split_half(first: ArrayLike, second: ArrayLike) -> float:
@@ -223,8 +235,13 @@ def _membership(scores: Array, k: int) -> Array:
 
 
 def _defined_in_both(first: ArrayLike, second: ArrayLike) -> tuple[Array, Array]:
+    a, b = _of_one_shape(first, second)
+    defined = ~(np.isnan(a) | np.isnan(b))
+    return a[defined], b[defined]
+
+
+def _of_one_shape(first: ArrayLike, second: ArrayLike) -> tuple[Array, Array]:
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if a.shape != b.shape:
         raise ValueError(f"scores of shapes {a.shape} and {b.shape} cannot be compared")
-    defined = ~(np.isnan(a) | np.isnan(b))
-    return a[defined], b[defined]
+    return a, b

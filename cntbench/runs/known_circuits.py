@@ -15,7 +15,6 @@ from cntbench.engine.influence import influence
 from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
-from cntbench.models.adapters import adapter
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
 from cntbench.models.trajectory import Trajectory
@@ -202,11 +201,9 @@ def planted_plan(
     tasks = known.circuit.spec.tasks
     spec = replace(study.spec, tasks=tasks, ablations=names, prompts=prompts)
     spec = replace(spec, components=(), targets=(), layers="", keep=(), until_se=0.0)
-    config, _ = known.circuit.build()
-    shape = adapter(config.model_type).shape(config)
     plan = Plan(
         study=replace(study, spec=spec),
-        trajectory=Trajectory(f"planted:{known.circuit.name}", shape, ()),
+        trajectory=Trajectory(f"planted:{known.circuit.name}", known.circuit.shape, ()),
         tasks=known.tasks,
         ablations=tuple(ablations),
     )

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.analysis.intervals import film_interval
-from cntbench.comparison.agreement import rank_correlation
+from cntbench.comparison.agreement import rank_correlations
 from cntbench.comparison.verdict import verdict as decide
 from cntbench.results.film import usable
 from cntbench.views.missing import Missing, missing
@@ -127,8 +127,7 @@ def agreement(tree: xr.DataTree) -> Agreement:
     intervals[:, :, np.arange(ablations), np.arange(ablations)] = 1.0
     for task, i, j in np.ndindex(tasks, ablations, ablations):
         if i < j:
-            pairs = zip(edges[task, i], edges[task, j], strict=True)
-            correlations = [rank_correlation(*pair) for pair in pairs]
+            correlations = rank_correlations(edges[task, i], edges[task, j])
             intervals[:, task, i, j] = intervals[:, task, j, i] = film_interval(correlations)
     return Agreement(
         tuple(map(str, root["task"].values)), tuple(map(str, root["ablation"].values)), *intervals

@@ -19,6 +19,7 @@ from cntbench.comparison.agreement import (
     agreement,
     film_agreement,
     rank_correlation,
+    rank_correlations,
     relative_to_layers,
     split_half,
     strengths,
@@ -59,6 +60,20 @@ def test_rank_correlation_leaves_out_what_is_undefined_on_either_side():
     assert np.isnan(rank_correlation([1.0, np.nan], [np.nan, 1.0]))
     with pytest.raises(ValueError, match="shapes"):
         rank_correlation([1.0], [1.0, 2.0])
+
+
+def test_rows_are_ranked_by_themselves_and_may_lack_different_entries():
+    rng = np.random.default_rng(4)
+    one, other = rng.choice([0.0, 1.0, 2.0, 3.0, np.nan], (2, 3, 4, 30))
+    one[0, 0], other[1, 1], one[2, 2, 1:] = 1.0, np.nan, np.nan
+    found = rank_correlations(one, other)
+    for row in np.ndindex(3, 4):
+        if row in [(0, 0), (1, 1), (2, 2)]:  # all equal, none and at most one defined
+            assert np.isnan(found[row])
+            continue
+        pair = np.stack([one[row], other[row]])
+        expected = stats.spearmanr(*pair[:, ~np.isnan(pair).any(axis=0)]).statistic
+        assert found[row] == pytest.approx(expected, abs=1e-12)
 
 
 @given(st.integers(0, 999), st.integers(1, 8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from cntbench.models.decoder import Decoder
+    from cntbench.models.adapters._base import Shape
 
 Edges = NDArray[np.bool_]
 
@@ -82,6 +84,14 @@ class Circuit:
     def difficulties(self) -> tuple[Difficulty, ...]:
         """The kinds of its models, the default first."""
         return ("exact", "realistic") if self.blueprint.trained is None else ("trained",)
+
+    @cached_property
+    def shape(self) -> Shape:
+        """The shape of its models."""
+        from cntbench.models.adapters import adapter
+
+        config, _ = self.build()
+        return adapter(config.model_type).shape(config)
 
     @property
     def steps(self) -> tuple[int, ...]:
