@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PretrainedConfig
 
-    from cntbench.models.decoder import Decoder
     from cntbench.models.adapters._base import Shape
+    from cntbench.models.decoder import Decoder
 
 Edges = NDArray[np.bool_]
 
