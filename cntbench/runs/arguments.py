@@ -8,12 +8,12 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import xarray as xr
@@ -57,9 +57,10 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
     signature = inspect.signature(function, eval_str=True)
     where = f"cntbench.{function.__name__}"
     types = {name: _types(p.annotation) for name, p in signature.parameters.items()}
-    names = {*types}
-    for kind in types.get("changes", ()):
-        names |= get_args(kind)[0].__annotations__.keys()
+    for kind in types.pop("changes", ()):
+        keys = get_type_hints(get_args(kind)[0])
+        types |= {name: _types(key) for name, key in keys.items()}
+    names = types.keys()
 
     @wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -69,9 +70,9 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)  # whose own error names the function
         for name in sorted(bound.arguments.get("changes", {}).keys() - names):
             what = f"unknown argument {name!r}"
-            raise CntbenchError(what, where=where, hint=nearest(name, names - {"changes"}))
+            raise CntbenchError(what, where=where, hint=nearest(name, names))
         for name, value in bound.arguments.items():
-            if types[name] <= _WORDS.keys():
+            if name in types and types[name] <= _WORDS.keys():
                 bound.arguments[name] = _checked(name, plain(value), types[name], where)
         try:
             with np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"), _torch():
@@ -79,6 +80,10 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
         except CntbenchError as error:
             error.what = with_arguments(error.what, names)
             error.hint = error.hint and with_arguments(error.hint, names)
+            for name, value in (bound.arguments | bound.arguments.get("changes", {})).items():
+                listed = isinstance(value, str) and "," in value and value in error.what
+                if listed and Sequence[str] in types[name]:
+                    error.hint = f"Write several names as a list: {name}={re.split(', *', value)}."
             error.args = (str(error),)
             raise
 
