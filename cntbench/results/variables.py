@@ -70,15 +70,14 @@ class Attribute:
     ----------
     type
         Of its value; ``"JSON"`` is text that holds an object.
-    lower, upper
-        Closed range of an integer.
+    lower
+        Smallest integer that is allowed.
     keys, objects
         Required keys of a JSON object: with any value, and with an object as value.
     """
 
     type: Literal["integer", "text", "JSON"]
     lower: int = 0
-    upper: float = np.inf
     keys: tuple[str, ...] = ()
     objects: tuple[str, ...] = ()
 
@@ -154,9 +153,7 @@ def _fault(value: object, expected: Attribute) -> str:
     if expected.type == "integer":
         if not isinstance(value, int | np.integer) or isinstance(value, bool):
             return "is not a whole number"
-        if not expected.lower <= int(value) <= expected.upper:
-            return f"is not between {expected.lower} and {expected.upper:g}"
-        return ""
+        return "" if int(value) >= expected.lower else f"is less than {expected.lower}"
     if not isinstance(value, str):
         return "is not text"
     if expected.type == "text":
