@@ -59,9 +59,10 @@ def _recovery(dataset: xr.Dataset, view: Methods) -> Table:
         table.add_row(
             escape(method.ablation), *(f"{_number(roc)} / {_number(ap)}" for roc, ap in scores)
         )
-    baselines = dataset["baseline_ap"].sel(circuit=list(view.circuits)).mean("circuit")
-    chance = (baselines.sel(column).mean("ablation") for column in columns)
-    table.add_row("random scores", *(f"0.50 / {_number(value)}" for value in chance), style="dim")
+    if "baseline_ap" in dataset:
+        baselines = dataset["baseline_ap"].sel(circuit=list(view.circuits)).mean("circuit")
+        chance = (f"0.50 / {_number(baselines.sel(c).mean('ablation'))}" for c in columns)
+        table.add_row("random scores", *chance, style="dim")
     return table
 
 

@@ -66,6 +66,14 @@ def test_no_line_is_longer_and_no_word_is_cut(tree, many, width):
     assert all(part in text for part in ("activations", "by_position_", "counterfactual_repeat"))
 
 
+def test_a_comparison_without_scores_of_chance_is_shown():
+    compared = comparison_dataset()
+    assert "baseline_ap" not in compared
+    text = printed(comparison_tables(compared), 100)
+    assert "Recovery of planted edges" in text
+    assert "random scores" not in text
+
+
 def test_a_task_and_a_step_are_shown_where_they_are_named(many):
     text = printed(summary(many, "random_tokens", 8), 200)
     assert "on random_tokens at step 8" in text
