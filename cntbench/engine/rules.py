@@ -79,6 +79,15 @@ class ConstantDivisors(Rules):
         return states if block.gate is None else half_gradient(states)
 
 
+@dataclass(frozen=True)
+class ThroughValues(Rules):
+    """The gradient through the values of heads alone."""
+
+    def attention(self, query: Tensor, key: Tensor, value: Tensor, attending: Attending) -> Tensor:
+        """Treat the attention weights as constants."""
+        return attending.scores(query, key).softmax(dim=-1).detach() @ value
+
+
 def half_gradient(values: Tensor) -> Tensor:
     """Return the values unchanged, with half of their gradient."""
     half = values * 0.5

@@ -27,29 +27,16 @@ not change; with GradDrop, only where in addition no later layer reads the targe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cntbench.engine.rules import Rules
+from cntbench.engine.rules import ThroughValues
 from cntbench.errors import CntbenchError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from cntbench.engine.attribution import Edges, Estimate
-    from cntbench.models.heads import Attending
 
 OBSERVES = ("readout",)
 USES = ("gradient",)
-
-
-@dataclass(frozen=True)
-class ThroughValues(Rules):
-    """The gradient through the values of heads alone."""
-
-    def attention(self, query: Tensor, key: Tensor, value: Tensor, attending: Attending) -> Tensor:
-        """Treat the attention weights as constants."""
-        return attending.scores(query, key).softmax(dim=-1).detach() @ value
 
 
 def estimate(edges: Edges) -> Iterator[Estimate]:

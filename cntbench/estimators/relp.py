@@ -23,14 +23,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cntbench.engine.rules import ConstantDivisors
+from cntbench.engine.rules import ConstantDivisors, ThroughValues
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cntbench.engine.attribution import Edges, Estimate
     from cntbench.models.feed_forward import MLP
-    from cntbench.models.heads import Attending
 
 OBSERVES = ("readout",)
 USES = ("gradient",)
@@ -39,14 +38,10 @@ BESIDE = 1e-6
 
 
 @dataclass(frozen=True)
-class Relevance(ConstantDivisors):
+class Relevance(ThroughValues, ConstantDivisors):
     """The rules of RelP; those for norms and gates are `ConstantDivisors`'."""
 
     estimator = "relp"
-
-    def attention(self, query: Tensor, key: Tensor, value: Tensor, attending: Attending) -> Tensor:
-        """Treat the attention weights as constants."""
-        return attending.scores(query, key).softmax(dim=-1).detach() @ value
 
     def mlp(self, block: MLP) -> MLP:
         """Treat f(h) / h as a constant."""
