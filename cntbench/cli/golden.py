@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -77,7 +78,7 @@ def check(
                 )
         except Interrupted:
             err.print("Interrupted; nothing was saved.")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            sys.exit(EXIT_INTERRUPTED)
         if failed:
             err.print(failures(failed, "they are not compared"), markup=False)
     with in_file(folder if results is None else results):

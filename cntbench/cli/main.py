@@ -45,7 +45,7 @@ from cntbench.cli.options import (
 )
 from cntbench.cli.report import calibrate, claims, leaderboard, report, show
 from cntbench.cli.study import merge, plan, run
-from cntbench.cli.usage import App, CommandInterrupted, Commands, with_options
+from cntbench.cli.usage import App, usage_error, with_options
 from cntbench.errors import (
     EXIT_CHECKPOINTS_FAILED,
     EXIT_DEFECT,
@@ -65,7 +65,6 @@ from cntbench.runs.resources import cores
 
 app = App(
     name="cntbench",
-    cls=Commands,
     help="Transformers as evolving causal graphs: influence between components over training.",
     no_args_is_help=True,
     add_completion=False,
@@ -352,8 +351,11 @@ def _run_command_line() -> None:
     with interrupts_remembered():
         try:
             with printed_warnings():
-                _command()()
-        except (KeyboardInterrupt, CommandInterrupted):
+                code = _command()(standalone_mode=False)
+            if code == EXIT_INTERRUPTED:  # typer has seen a KeyboardInterrupt
+                _exit_interrupted()
+            sys.exit(code or 0)
+        except KeyboardInterrupt:
             _exit_interrupted()
         except SystemExit as end:
             if interrupted() and end.code != EXIT_INTERRUPTED:  # swallowed, by an import perhaps
@@ -372,8 +374,12 @@ def _exit_interrupted() -> NoReturn:
 
 def _exit_with(error: Exception) -> NoReturn:
     """Print an error and exit; one that is no user's mistake with its traceback."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # its help is printed
+        sys.exit(EXIT_USER_ERROR)
     if not isinstance(error, CntbenchError):
-        if (plugin_error := failure_in_plugin(error)) is not None:
+        if hasattr(error, "format_message"):  # typer's; releases have it in different modules
+            error = usage_error(error)
+        elif (plugin_error := failure_in_plugin(error)) is not None:
             error = plugin_error
         elif isinstance(error, OSError):  # from the user's disk or folders
             where = None if error.filename is None else str(error.filename)

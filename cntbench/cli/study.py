@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,7 +134,7 @@ def _interruptible() -> Iterator[None]:
         yield
     except Interrupted as interrupted:
         err.print(f"Interrupted: {interrupted}. The same command resumes from there.")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def _run_seeds(

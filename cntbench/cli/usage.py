@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
-from typer.core import TyperGroup
 
 from cntbench.errors import CntbenchError, nearest, shown, unknown
 from cntbench.files.output import user_path
@@ -32,10 +31,6 @@ _TEXTS: dict[Any, Any] = {
     list[Path]: list[str],
     list[Path] | None: list[str] | None,
 }
-
-
-class CommandInterrupted(Exception):  # noqa: N818 - not an error: the user wants it
-    """Ctrl-C within a command, of which typer itself would say nothing."""
 
 
 class App(typer.Typer):
@@ -81,34 +76,7 @@ def _with_paths(command: Callable[..., None]) -> Callable[..., None]:
     return with_paths
 
 
-class Commands(TyperGroup):
-    """Commands; errors about their options look like all others."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Read the options of the whole command line."""
-        with _own_errors():
-            return super().make_context(*args, **kwargs)
-
-    def invoke(self, ctx: Any) -> Any:
-        """Read the options of a command and run it."""
-        with _own_errors():
-            return super().invoke(ctx)
-
-
-@contextmanager
-def _own_errors() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise CommandInterrupted from None
-    except Exception as error:
-        # Releases of typer have these classes in different modules.
-        if hasattr(error, "format_message") and type(error).__name__ != "NoArgsIsHelpError":
-            raise _usage_error(error) from None
-        raise
-
-
-def _usage_error(error: Any) -> CntbenchError:
+def usage_error(error: Any) -> CntbenchError:
     """Return the error for a mistake that typer has found in a command line."""
     context, param = getattr(error, "ctx", None), getattr(error, "param", None)
     path = "cntbench" if context is None else context.command_path
