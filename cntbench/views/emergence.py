@@ -1,8 +1,8 @@
 """When a task was learnt: onset, half-way step and steepest rise of its accuracy, with intervals.
 
-Accuracy rises from its level at the first usable checkpoint, which is chance at step 0. A
-checkpoint is above it if its accuracy exceeds it by two standard errors of the difference. The
-onset is the first checkpoint from which all are above.
+Accuracy rises from its level at the first usable checkpoint, which is chance only if that one is
+untrained. A checkpoint is above it if its accuracy exceeds it by two standard errors of the
+difference. The onset is the first checkpoint from which all are above.
 
 Intervals are parametric: accuracy is smoothed by the best curve that rises and then falls (isotonic
 regression on either side of its peak), normal noise with the measured standard errors is added many
@@ -49,7 +49,7 @@ class EmergenceView:
 
     Parameters
     ----------
-    start, chance
+    start, level
         Step and value of the first usable checkpoint.
     onset
         First checkpoint from which on all values are above it.
@@ -63,7 +63,7 @@ class EmergenceView:
     """
 
     start: int
-    chance: float
+    level: float
     onset: DatedStep
     halfway: DatedStep
     steepest: DatedStep
@@ -106,7 +106,7 @@ def emergence(dataset: xr.Dataset, task: str, *, draws: int = _DRAWS) -> Emergen
     at = np.diff(noisy, axis=1).argmax(axis=1)
     return EmergenceView(
         start=int(steps[0]),
-        chance=float(values[0]),
+        level=float(values[0]),
         onset=moment(float(steps[first]), onsets, onsets),
         halfway=moment(float(_halfway(smooth[None], steps)[0]), halves, halves),
         steepest=moment(float(steps[rises]), steps[at], steps[at + 1]),

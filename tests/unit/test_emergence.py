@@ -44,7 +44,7 @@ def test_onset_is_the_first_checkpoint_from_which_all_are_above(film):
     values = np.where(STEPS < 100, 0.03, 0.9)
     values[STEPS == 50] = 0.5  # it falls back: not yet
     one = found(film, values)
-    assert (one.start, one.chance) == (0, pytest.approx(0.03))
+    assert (one.start, one.level) == (0, pytest.approx(0.03))
     assert one.onset.step == 100
     assert (one.steepest.step, one.until) == (90, 100)
     assert 90 <= one.halfway.step <= 100

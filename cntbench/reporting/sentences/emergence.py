@@ -66,13 +66,12 @@ def learnt(root: xr.Dataset, task: str) -> str:
 
 
 def _risen(task: str, risen: EmergenceView) -> str:
-    level = "chance" if risen.start == 0 else f"its level at step {_step(risen.start)}"
     steepest = risen.steepest
     rise = f"fastest between steps {_step(steepest.step)} and {_step(risen.until)}"
     return (
-        f"Accuracy on {task} stays above {level} ({number(risen.chance)}) from step "
-        f"{_moment(risen.onset, '95 % interval ')} on, is half-way up at step "
-        f"{_moment(risen.halfway)}, and rises {rise}{_interval(steepest)}."
+        f"Accuracy on {task} stays above its level at step {_step(risen.start)} "
+        f"({number(risen.level)}) from step {_moment(risen.onset, '95 % interval ')} on, is "
+        f"half-way up at step {_moment(risen.halfway)}, and rises {rise}{_interval(steepest)}."
     )
 
 

@@ -59,7 +59,8 @@ def _of_result(
 def decision(rankings: Sequence[Ranking], diagnosed: Sequence[Method]) -> str:
     """Return a sentence: which method to use for which purpose, or which fails least often.
 
-    Rankings have at least one method each; special circuits have tested the diagnosed ones.
+    Beside a score stands how many other methods tie. Rankings have at least one method each;
+    special circuits have tested the diagnosed ones.
     """
     if not rankings:
         if not diagnosed:
@@ -67,7 +68,9 @@ def decision(rankings: Sequence[Ranking], diagnosed: Sequence[Method]) -> str:
         return _fewest(diagnosed)
     purposes: dict[str, list[str]] = {}
     for ranking in rankings:
-        purpose = f"{ranking.title} ({ranking.measure} {number(ranking.use.score)})"
+        tied = len(ranking.tied) - 1
+        others = f", tied with {counted(tied, 'other')}" if tied else ""
+        purpose = f"{ranking.title} ({ranking.measure} {number(ranking.use.score)}{others})"
         purposes.setdefault(ranking.use.ablation, []).append(purpose)
     clauses = [f"{name} for {listed(titles)}" for name, titles in purposes.items()]
     return f"Use {listed(clauses)}."
