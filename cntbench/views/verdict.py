@@ -74,7 +74,8 @@ class Ranking:
         highest = max(self.method, key=lambda m: m.score)
         least = min(highest.score, highest.low)
         tied = [method for method in self.method if method.rank == 1 and method.score >= least]
-        return tuple(sorted(tied, key=lambda m: (np.nan_to_num(m.passes, nan=np.inf), -m.score)))
+        by_cost = sorted(tied, key=lambda m: (np.nan_to_num(m.passes, nan=np.inf), -m.score))
+        return tuple(by_cost) or (highest,)  # none in a file whose ranks were changed
 
     @property
     def use(self) -> Ranked:

@@ -207,6 +207,8 @@ def test_of_tied_methods_the_cheapest_is_used():
     dear, cheap = ranked("x", "dear", passes=5.0), ranked("x", "cheap", passes=4.0)
     both = dataclasses.replace(dear, method=(*dear.method, *cheap.method))
     assert both.use.ablation == "cheap"
+    second = dataclasses.replace(dear, method=(dataclasses.replace(dear.method[0], rank=2),))
+    assert second.use.ablation == "dear"
 
 
 def test_other_tasks_are_variants_controls_or_others(film):
