@@ -79,10 +79,10 @@ def summary(
 
 def _prompts(film: xr.Dataset) -> Iterator[Text]:
     """Yield how many prompts were measured, if a study stops once errors are small."""
-    if "prompts_measured" not in film:
+    limit = json.loads(film.attrs.get("study_spec", "{}")).get("until_se", 0)
+    if not limit or "prompts_measured" not in film:
         return
     counts = film["prompts_measured"].values
-    limit = json.loads(film.attrs.get("study_spec", "{}")).get("until_se", 0)
     most = int(film.attrs.get("prompts", counts.max()))
     yield Text(
         f"Prompts until the standard errors of the strongest edges are below {limit:g}: "

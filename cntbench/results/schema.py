@@ -222,8 +222,8 @@ KEPT: Mapping[str, Variable] = {
     "prompts_measured": Variable(
         ("task", "checkpoint"),
         "float",
-        "number of prompts measured until the standard errors of the strongest edges were "
-        "below until_se, or all; means are over these",
+        "number of prompts that means are over, where not all tasks have the same: those of a "
+        "file, or with until_se those measured until the errors of the strongest edges were below",
         units="1",
         lower=1,
         optional=True,

@@ -123,7 +123,7 @@ class Plan:
             readouts,
             prompts=max(map(len, self.prompts)) if "prompts" in keep else 0,
             positions=max(observed) if "positions" in keep else 0,
-            counts=bool(self.study.spec.until_se),
+            counts=bool(self.study.spec.until_se) or len({*map(len, self.prompts)}) > 1,
         )
 
     @property

@@ -84,6 +84,26 @@ def test_p_values_are_those_of_the_largest_change_anywhere():
     np.testing.assert_allclose(found, [np.nan, 2 / 3, 1 / 3])
 
 
+def test_changes_are_standardised_by_the_draws_or_by_one_pair():
+    """A loop over checkpoints; at the last two, draws hardly change or not at all."""
+    rng = np.random.default_rng(0)
+    changes = rng.beta(0.2, 0.2, (1 + 9, 5)) * [np.nan, 1, 1, 0.1, 0]
+    changes[0] = np.nan, 0.9, 0.5, 0.4, 1
+    strengths = rng.random((5, 4))
+    strengths[:, 1] = strengths[2, 0] = np.nan
+    standardised = np.full(changes.shape, np.nan)
+    for at in range(1, 5):
+        mean = sum(changes[:, at]) / 10
+        deviation = np.sqrt(sum((changes[:, at] - mean) ** 2) / 10)
+        standardised[:, at] = (changes[:, at] - mean) / max(deviation, 1 / 3)  # pairs of three
+    found = module._reconfiguration(changes, strengths)
+    np.testing.assert_array_equal(found.change, changes[0])
+    np.testing.assert_allclose(found.noise, changes.mean(axis=0))
+    np.testing.assert_allclose(found.noise_deviation, changes.std(axis=0))
+    np.testing.assert_allclose(found.p_value, module._largest_anywhere(standardised))
+    assert len(set(found.p_value[1:])) > 2
+
+
 def test_draws_in_batches_are_the_same_draws(monkeypatch):
     film = planted(np.random.default_rng(0), base=template(checkpoints=4)).film
     whole = reconfigurations(film, np.random.default_rng(1), 10)

@@ -278,7 +278,7 @@ def test_random_signs_have_no_mean_and_the_right_spread():
 @pytest.mark.parametrize("count", [40, 53, 143])
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.8, 0.9])
 def test_intervals_cover_the_mean_of_series_with_memory(count, correlation):
-    """In 93 of 100 series or more; of 1000, as many less as a standard error has."""
+    """In 93 of 100 series or more; of 1000, as many less as a standard error has. Nor in all."""
     shocks = rng(count).standard_normal((count + 200, 1000))
     series = np.zeros_like(shocks)
     for at in range(1, len(series)):
@@ -286,7 +286,7 @@ def test_intervals_cover_the_mean_of_series_with_memory(count, correlation):
     bounds = np.array([mean_interval(one) for one in series[200:].T])
     covered = ((bounds[:, 0] <= 0) & (bounds[:, 1] >= 0)).mean()
     print(f"{count} moments, correlation {correlation}: {covered:.3f}")
-    assert covered >= 0.93 - 0.008
+    assert 0.93 - 0.008 <= covered <= 0.97
 
 
 def test_power_is_half_at_what_is_needed_and_certain_without_error():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.engine.settling import FIRST, STRONGEST, batches, settled
 from cntbench.errors import CntbenchError
+from cntbench.reporting.summary import _prompts
 from cntbench.results.storage import open_results
 from cntbench.runs.run import run
 
@@ -134,6 +136,23 @@ def test_the_result_says_how_many_prompts_were_measured(checkpoints, tmp_path):
     )
     np.testing.assert_array_equal(tree["influence"], few.tree["influence"])
     assert "prompts_measured" not in few.tree
+
+
+def test_intervals_are_over_the_prompts_of_each_task(checkpoints, tmp_path):
+    """A file may have fewer prompts than the study asks for, and they are those of few."""
+    rows = [{"clean": [i, i + 1], "answer": [i + 2], "wrong": [i + 3]} for i in range(3)]
+    few = tmp_path / "few.jsonl"
+    few.write_text("\n".join(map(json.dumps, rows)))
+    both, alone = (
+        run(plan_for(checkpoints, prompts=12, tasks=tasks), tmp_path / name, jobs=1, progress=quiet)
+        for name, tasks in (("both", ("induction", str(few))), ("alone", (str(few),)))
+    )
+    both, alone = both.tree, alone.tree
+    for name in ("spreader_strength_se", "spreader_strength_upper"):
+        of_few, expected = (tree["roles"][name].values[-1] for tree in (both, alone))
+        np.testing.assert_allclose(of_few, expected, rtol=1e-6)
+    np.testing.assert_array_equal(both["prompts_measured"], [[12, 12], [3, 3]])
+    assert not [*_prompts(both.to_dataset())]
 
 
 def test_it_counts_for_the_identity_only_if_it_is_asked_for(checkpoints):
