@@ -88,7 +88,7 @@ def compare(
     spec = plan.study.spec
     dataset.attrs |= {
         "source": plan.trajectory.identity,
-        "prompts": spec.prompts,
+        "prompts": max(map(len, plan.prompts)),
         "seed": spec.seed,
         **({"experts": "each a component"} if spec.experts else {}),
     }

@@ -109,7 +109,7 @@ def _empty(plan: Plan, checkpoint: Checkpoint) -> xr.Dataset:
         "checkpoint": [checkpoint.name],
         "source": names,
         "target": names,
-        "prompts": [n for n in NUMBERS if n <= plan.study.spec.prompts] or [1],
+        "prompts": [n for n in NUMBERS if n <= min(map(len, plan.prompts))] or [1],
     }
     layers = [node.layer for node in nodes]
     coordinates = {

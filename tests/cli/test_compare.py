@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -67,6 +68,17 @@ def test_halves_of_too_few_prompts_have_no_reliability(cli, trajectory, tmp_path
         defined = found["split_half"].notnull().all(["task", "checkpoint"])
         expected = {"zero": True, "mean": halves, "resample_other_4": False}
         assert defined.values.tolist() == [expected[name] for name in ["zero", *names]]
+
+
+def test_resamples_are_of_no_more_prompts_than_a_file_has(cli, trajectory, tmp_path):
+    rows = [{"clean": [i, i + 1], "answer": [i + 2], "wrong": [i + 3]} for i in range(5)]
+    (tmp_path / "few.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    asked = ["compare", *trajectory[:2], "--tasks", "few.jsonl", "--prompts", 32, "--circuits", ""]
+    code, _, err = cli(*asked, "--checkpoints", 1, "--ablations", "zero", "-o", "c.nc", "-j", 1)
+    assert code == 0, err
+    with xr.open_dataset(tmp_path / "c.nc") as found:
+        assert found["prompts"].values.tolist() == [2, 4]
+        assert found.attrs["prompts"] == 5
 
 
 def test_ablations_on_planted_circuits(cli, trajectory, tmp_path):

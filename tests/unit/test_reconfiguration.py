@@ -113,6 +113,14 @@ def test_draws_in_batches_are_the_same_draws(monkeypatch):
         np.testing.assert_array_equal(whole[role].p_value, parts[role].p_value)
 
 
+def test_without_draws_only_the_change_is_defined():
+    film = planted(np.random.default_rng(0), base=SHORT).film
+    found = reconfigurations(film, np.random.default_rng(0), 0)["gatherer"]
+    assert not np.isnan(found.change[1:]).any()
+    for name in ("noise", "noise_deviation", "p_value", "reconfigures"):
+        assert np.isnan(getattr(found, name)).all()
+
+
 @pytest.mark.parametrize("case", ["zero", "constant", "no errors", "one checkpoint", "none"])
 def test_special_films_without_warnings(case):
     film = template(checkpoints={"one checkpoint": 1, "none": 0}.get(case, 5))
