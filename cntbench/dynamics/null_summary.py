@@ -13,7 +13,7 @@ from cntbench.dynamics.film import Array, Cell, Film, fill_cells
 from cntbench.dynamics.nulls._draws import drawn_batches
 from cntbench.files.attributes import described
 from cntbench.metrics._base import TIE, Metric, divide
-from cntbench.metrics._batches import with_graphs_last
+from cntbench.metrics._batches import BATCH_BYTES, with_graphs_last
 from cntbench.metrics._graphs import Graphs
 
 #: What the group holds about every value of a metric.
@@ -66,10 +66,13 @@ def null_summary(
     size = len(film.names) ** 2
     at = np.arange(len(film)) if over_time else compared_checkpoints(len(film), size, draws)
     drawn: dict[str, list[NDArray[np.floating]]] = {name: [] for name in names}
-    for weights in drawn_batches(film.take(at), null, rng, draws):
-        graphs = _graphs(film.take(at[: weights.shape[1]]), weights)
-        for name in names:
-            drawn[name].append(graphs.metric(name))
+    for batch in drawn_batches(film.take(at), null, rng, draws):
+        size = max(1, BATCH_BYTES // max(1, batch[0].nbytes))
+        for first in range(0, len(batch), size):
+            weights = batch[first : first + size]
+            graphs = _graphs(film.take(at[: weights.shape[1]]), weights)
+            for name in names:
+                drawn[name].append(graphs.metric(name))
     for name in names:
         if drawn[name]:
             summary[name][:, at] = null_statistics(values[name][at], np.concatenate(drawn[name]))
