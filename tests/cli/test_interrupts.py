@@ -112,7 +112,11 @@ COMMANDS = {
     "compare": ["compare", "--trajectory", "dir:checkpoints", "--circuits", "chain", "-j", 1],
     "plan": ["plan", "tiny", "-o", "run", "-j", 1],
     "audit": ["audit", "dir:checkpoints"],
+    "calibrate": ["calibrate", "long_tailed_weights", "--films", 2, "--draws", 19, "-j", 1],
+    "golden": ["golden", "check", "golden", "-j", 1],
 }
+#: Those that read the result of a run.
+READERS = ("merge", "claims", "golden")
 
 
 def report_calls(monkeypatch, at: int, swallowed: bool) -> list[int]:
@@ -137,8 +141,10 @@ def report_calls(monkeypatch, at: int, swallowed: bool) -> list[int]:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_interrupted_wherever_it_is(folder, name, monkeypatch, capsys):
     command = COMMANDS[name]
-    if name in ("merge", "claims"):
+    if name in READERS:
         assert run_cli(monkeypatch, capsys, *COMMANDS["run"])[0] == 0
+        freeze = ("golden", "freeze", "run/results.nc", "--to", "golden")
+        assert run_cli(monkeypatch, capsys, *freeze)[0] == 0
         before = Path("run/results.nc").read_bytes()
     for at, swallowed in (1, False), (1, True), (2, False):
         with monkeypatch.context() as patched:
@@ -147,7 +153,7 @@ def test_every_command_is_interrupted_wherever_it_is(folder, name, monkeypatch, 
         assert len(calls) == at, "nothing goes on"
         assert (code, "Traceback" in err) == (130, False)
         assert err.count("Interrupted") == 1, "what has happened is said, once"
-    if name in ("merge", "claims"):
+    if name in READERS:
         assert Path("run/results.nc").read_bytes() == before
     if name == "run":
         assert run_cli(monkeypatch, capsys, *command)[0] == 0
