@@ -88,6 +88,7 @@ class DerivedPart:
         """Return the part's arrays by name, at the usable checkpoints of the cell."""
         film = film_of(self.cell, self.untrained)
         labels = [str(self.cell[dim].item()) for dim in ("task", "ablation")]
+        # Films share these draws, which are never pooled; those of verdicts are each film's own.
         rng = np.random.default_rng(
             seed_sequence(self.seed, *labels, self.name, int(self.over_time))
         )
