@@ -103,9 +103,12 @@ def find(folder: Path) -> list[Path]:
         path = folder / name
         return path if path.is_file() else None
 
-    files = collect(get) or sorted(folder.glob("model-*.safetensors"))
-    if not files:
-        raise CheckpointError(f"has no {EXPECTED}", where=str(folder))
+    files = collect(get)
+    if files is None:
+        files = sorted(folder.glob("model-*.safetensors"))
+        lacking = missing_part({path.name for path in files}) if files else EXPECTED
+        if lacking:
+            raise CheckpointError(f"has no {lacking}", where=str(folder))
     return files
 
 

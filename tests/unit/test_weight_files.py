@@ -49,6 +49,16 @@ def test_each_part_that_the_names_of_others_imply_is_missed(count):
         assert weight_files.missing_part([other for other in names if other != name]) == name
 
 
+def test_parts_without_an_index_are_read_if_all_are_there(folder):
+    before = revision(folder)
+    in_parts(folder)
+    (folder / "model.safetensors.index.json").unlink()
+    assert revision(folder) == before
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="has no model-00002-of-00002.safetensors"):
+        weight_files.find(folder)
+
+
 def test_safetensors_are_preferred(folder):
     tensors = load_file(folder / "model.safetensors")
     torch.save({name: tensor + 1 for name, tensor in tensors.items()}, folder / "pytorch_model.bin")
