@@ -55,7 +55,7 @@ def test_parts_without_an_index_are_read_if_all_are_there(folder):
     (folder / "model.safetensors.index.json").unlink()
     assert revision(folder) == before
     (folder / "model-00002-of-00002.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="has no model-00002-of-00002.safetensors"):
+    with pytest.raises(CheckpointError, match=r"has no model-00002-of-00002\.safetensors"):
         weight_files.find(folder)
 
 
