@@ -88,9 +88,9 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with _looks():
             figure = draw(*args, **kwargs)
-            if kwargs.get("ax") is None:
+            if kwargs.get("ax") is None and (layout := figure.get_layout_engine()):
                 # Ticks are made when first needed, and take their style then.
-                figure.draw_without_rendering()
+                layout.execute(figure)
         return figure
 
     return drawn

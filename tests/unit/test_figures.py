@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from support.films import random_film
 from support.results import circuits_dataset
 from support.runs import quiet
@@ -164,6 +165,15 @@ def test_each_is_a_figure_apart_from_pyplot_and_the_users_settings(drawn, name):
     assert plt.get_fignums() == already_open
     assert dict(mpl.rcParams) == before
     assert figure.get_figwidth() in (3.5, 7.2)
+
+
+def test_a_figure_is_laid_out_without_being_drawn(tree, monkeypatch):
+    """Laid out so that ticks have their style; what draws it, draws it."""
+    calls = []
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *_: calls.append("layout"))
+    monkeypatch.setattr(Figure, "draw", lambda *_: calls.append("draw"))
+    picture(tree, "heatmap")
+    assert calls == ["layout"]
 
 
 #: A raster and a PDF have nothing that depends on what is drawn, so one picture is drawn in each.

@@ -8,7 +8,7 @@ import networkx as nx
 import numpy as np
 import pytest
 import xarray as xr
-from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from support.results import (
     circuits_dataset,
     comparison_dataset,
@@ -104,7 +104,7 @@ def test_every_picture_is_drawn(opened, picture, monkeypatch):
 
     They are not laid out, which reads nothing: test_figures.py does that.
     """
-    monkeypatch.setattr(Figure, "draw_without_rendering", lambda figure: None)
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda layout, figure: None)
     asked = (
         {}
         if picture in ("claims", "comparison", "faithfulness", "pareto", "readouts")
