@@ -23,6 +23,7 @@ from cntbench.views.bump import bump
 from cntbench.views.comparison import agreement, methods
 from cntbench.views.effects import effects
 from cntbench.views.film import film
+from cntbench.views.heads import BEHAVIOURS, behaviours
 from cntbench.views.metrics import metric, metric_names, phases, recurrence
 from cntbench.views.missing import Missing
 from cntbench.views.provenance import provenance
@@ -46,6 +47,33 @@ def tree(root):
 @pytest.fixture(scope="module")
 def bare(root):
     return xr.DataTree(root)
+
+
+def test_heads_do_what_their_scores_reach_and_position_counts_alone(root):
+    scores = {
+        "L0.H0": {"previous_token": 0.5, "prefix_matching": 0.9, "positional": 0.9},
+        "L0.H1": {"duplicate_token": 0.4999, "positional": 0.6, "copying": 0.7},
+        "L0.MLP": {"copying": 0.1},
+        "L1.H0": {},
+    }
+    changed = root.copy(deep=True)
+    for behaviour in BEHAVIOURS:
+        changed[behaviour.score][:] = np.nan
+        for name, values in scores.items():
+            cell = {"source": name, "checkpoint": NAMES[2]}
+            if "task" in changed[behaviour.score].dims:
+                cell["task"] = TASK
+            changed[behaviour.score].loc[cell] = values.get(behaviour.score, np.nan)
+    expected = {
+        "L0.H0": [("previous-token", 0.5), ("induction", 0.9)],
+        "L0.H1": [("positional", 0.6), ("copying", 0.7)],
+    }
+    found = behaviours(changed, TASK, 2)
+    assert {
+        name: [(d.behaviour.name, round(d.score, 6)) for d in done] for name, done in found.items()
+    } == expected
+    assert [*behaviours(changed.drop_vars("positional"), TASK, 2)] == ["L0.H0", "L0.H1"]
+    assert not behaviours(changed, TASK, 1)
 
 
 def test_the_film_has_every_feasible_edge_with_its_error(root, tree):
