@@ -192,6 +192,15 @@ def test_the_budget_decides_by_the_bytes_that_are_predicted(slack):
     assert (predicted_bytes(less) == enough) == (slack == 0)
 
 
+def test_both_scopes_take_no_less_memory_than_either():
+    model, prompts = decoder(random_gpt_neox(layers=3, heads=3)), random_prompts(count=20, length=9)
+    methods = [
+        Ablation("x", RULES[0], relative_l2.measure, scope=scope) for scope in ("total", "direct")
+    ]
+    alone = [predicted_bytes(Request(model, prompts, [method])) for method in methods]
+    assert predicted_bytes(Request(model, prompts, methods)) >= max(alone)
+
+
 # Each rule in both scopes, and each architecture in the scopes that it differs in.
 @pytest.mark.parametrize(
     ("rule", "scope", "architecture"),
