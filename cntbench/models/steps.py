@@ -32,7 +32,9 @@ _BARE_NUMBER = re.compile(r"(?P<digits>[0-9]+)")
 #: a unit (``step50K``).
 _GOES_ON = re.compile(r"\.[0-9]|e[-+]?[0-9]|[_,][0-9]{3}(?![0-9])|[kmgbt](?![a-z])", re.IGNORECASE)
 _TOKENS = re.compile(
-    r"(?<![a-z])tokens?[-_=]?([0-9]+(?:\.[0-9]+)?)([kmbt]?)(?![a-z0-9])", re.IGNORECASE
+    r"(?<![a-z])tokens?[-_=]?([0-9]+(?:\.[0-9]+)?)([kmbt]?)"
+    r"(?![a-z0-9]|[.,][0-9]|_[0-9]{3}(?![0-9]))",  # more digits, or an unknown unit
+    re.IGNORECASE,
 )
 _UNITS = {"": 0, "k": 3, "m": 6, "b": 9, "t": 12}
 
