@@ -141,9 +141,9 @@ def _restored() -> Iterator[None]:
 
 @contextmanager
 def _full_precision() -> Iterator[None]:
-    mkldnn: Any = torch.backends.mkldnn
-    products = (torch.backends.cuda.matmul, getattr(mkldnn, "matmul", mkldnn))
-    kept = [(kind, kind.fp32_precision) for kind in products if hasattr(kind, "fp32_precision")]
+    mkldnn: Any = torch.backends.mkldnn  # torch adds its settings when it is imported
+    products = (torch.backends.cuda.matmul, mkldnn.matmul)
+    kept = [(kind, kind.fp32_precision) for kind in products]
     try:
         precision = torch.get_float32_matmul_precision()
     except RuntimeError:  # set for one kind only, in the way that torch 2.9 brought

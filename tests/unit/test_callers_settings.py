@@ -89,8 +89,6 @@ def expected(measured) -> dict[str, xr.Dataset]:
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_callers_settings_change_nothing_and_stay(setting, expected, measured):
     set_it, get = SETTINGS[setting]
-    if setting == "products of one kind" and torch.__version__ < "2.9":
-        pytest.skip("torch 2.8 has one setting for all products")
     default = get()
     with ExitStack() as stack:
         stack.callback(torch.set_float32_matmul_precision, "highest")
