@@ -152,8 +152,11 @@ def circuit(
         else:
             root = open_results(*path_tuple(results)).to_dataset(inherit=False)
         if in_graph:
-            what = "only the graphs of EAP-IG and MIB have circuits of their own, a result has none"
-            raise CntbenchError(what, where=f"{ARGUMENTS}: in_graph")
+            raise CntbenchError(
+                "only the graphs of EAP-IG and MIB have circuits of their own, a result has none",
+                where=f"{ARGUMENTS}: in_graph",
+                hint="Name graphs (.json), or leave --in-graph out.",
+            )
         seed = int(root.attrs.get("seed", 0)) if seed is None else seed
         choice = Choice(budgets, rankings, select, threshold, draws, seed)  # type: ignore[arg-type]
         chosen = (task_of_interest(root),) if task is None else name_tuple(task, f"{where}: task")

@@ -118,7 +118,10 @@ def circuit(
             "--prompts is for graphs: a result has its own", hint="--seed draws others."
         )
     if add and (graphs or len(results) > 1):
-        raise CntbenchError("--add needs one result to add the circuits to")
+        raise CntbenchError(
+            "--add needs one result to add the circuits to",
+            hint="Name one results.nc, or write the dataset with -o.",
+        )
     if add:
         check_writable(results[0])
     tree = open_results(results[0]) if len(results) == 1 and not graphs else None

@@ -80,7 +80,7 @@ def check(
             err.print("Interrupted; nothing was saved.")
             sys.exit(EXIT_INTERRUPTED)
         if failed:
-            err.print(failures(failed, "they are not compared"), markup=False)
+            err.print(failures(failed, "the values frozen there count as moved"), markup=False)
     with in_file(folder if results is None else results):
         moved = frozen.moves(measured)
         others = frozen.other_weights(measured)

@@ -253,7 +253,7 @@ def test_checkpoints_that_fail_now_have_moved(frozen):
     Path("checkpoints/step8/model.safetensors").write_bytes(b"damaged")
     code, out, err = frozen("golden", "check", "golden")
     assert code == 1
-    assert "1 checkpoint could not be measured" in err
+    assert "1 checkpoint could not be measured; the values frozen there count as moved:" in err
     assert "→ nan (inf × tolerance)" in out
 
 

@@ -149,6 +149,12 @@ def test_a_likely_mistake_is_told_its_remedy(cli, words, says):
         ("score --on chain", "GRAPH.json is missing"),
         ("plan --seed", "--seed needs a value"),
         ("plan --experts=3", "--experts takes no value"),
+        ("circuit r.nc --add r.nc", "--add needs one result to add the circuits to Name one res"),
+        (
+            "circuit r.nc --in-graph",
+            "--in-graph: only the graphs of EAP-IG and MIB have circuits of their own, a result "
+            "has none Name graphs (.json), or leave --in-graph out.",
+        ),
         ("plan nano compare", 'unexpected argument "compare"'),
     ],
 )
