@@ -105,6 +105,21 @@ def test_the_first_prompts_do_not_know_how_many_follow(languages, name):
     np.testing.assert_array_equal(few.tokens, many.tokens[:2])
 
 
+@pytest.mark.parametrize(
+    ("text", "has_twin"),
+    [
+        ("{w} {w.2}", False),
+        ("{w|w.2}", True),
+        ("{w} {w|w.2}", True),
+    ],
+)
+def test_only_texts_with_two_words_in_one_place_have_a_twin(text, has_twin):
+    case = {"text": text, "answer": " {w}", "wrong": " {w.2}"}
+    parameters = build(Parameters, {"case": [case], "words": {"w": ["a", "b"]}}, where="here")
+    [found] = parameters.cases
+    assert found.has_twin == has_twin
+
+
 #: How the only text below is named.
 CASE = "case (entry 1)"
 
