@@ -218,6 +218,21 @@ def test_a_tokenizer_of_letters_uses_words_of_one_length():
         assert re.match("The (cat and the dog|dog and the cat) ate a p", text)
 
 
+def test_no_word_comes_after_the_last_which_is_never_drawn():
+    for words in (["a", "b"], ["a", "b", "c"]):
+        changes = case(text="year {w}", answer="{after w}", wrong="{until w}")
+        prompts = [made((), **changes, words={"w": words}, seed=seed) for seed in range(40)]
+        assert {chr(prompt.tokens[-1] - 100) for prompt in prompts} == {*words[:-1]}
+
+
+def test_words_have_one_number_of_tokens_wherever_they_stand():
+    """At the start of a text, a word has a token for each letter: of one word, as after a space."""
+    changes = case(text="{w} and {w.2} ate", answer=" x", wrong=" cat")
+    words = {"w": ["a", "i", "dog"]}
+    prompts = [made((*KNOWN, "i"), **changes, words=words, seed=seed) for seed in range(40)]
+    assert {len(prompt.tokens) for prompt in prompts} == {4}
+
+
 def test_an_answer_of_several_tokens_needs_a_rule():
     changes = case(answer=" plume", wrong=" plant") | {
         "words": {"animal": PARAMETERS["words"]["animal"]}
