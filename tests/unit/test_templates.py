@@ -201,6 +201,20 @@ def test_words_of_several_tokens_are_not_used():
     assert ord("d") + 100 not in prompt.tokens[3:-1]
 
 
+def test_words_of_one_token_come_before_more_of_several():
+    words = {"animal": ["fox", "cat", "owl", "dog", "hen"], "food": ["pear"]}
+    prompts = [made(KNOWN, words=words, seed=seed) for seed in range(9)]
+    assert {len(prompt.tokens) for prompt in prompts} == {len("The") + 6}
+
+
+def test_a_twin_of_another_length_is_refused():
+    changes = case(text="The {animal|animal.2}s ate a") | {
+        "words": {"animal": ["cat", "horse"], "food": ["pear"]}
+    }
+    with pytest.raises(CntbenchError, match="and its twin differ in their number of tokens"):
+        made(KNOWN, **changes)
+
+
 def test_too_few_words_of_one_token_are_said_to_be():
     with pytest.raises(CntbenchError) as caught:
         made(("and", "the", "ate", "a", "cat"))
