@@ -148,6 +148,15 @@ class StorageError(CntbenchError):
     """A result file that is missing, damaged, or violates the schema."""
 
 
+def unmeasured(where: str | None = None) -> StorageError:
+    """Return the error for a result without numbers."""
+    return StorageError(
+        "has no checkpoint that was measured",
+        where=where,
+        hint="cntbench audit says why. The command that made the result tries them again.",
+    )
+
+
 class CntbenchWarning(UserWarning):
     """A warning for users; the command line prints it in one line."""
 

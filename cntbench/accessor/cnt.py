@@ -9,7 +9,7 @@ import xarray as xr
 
 from cntbench.accessor.card import card, register_display
 from cntbench.accessor.plot import Plot
-from cntbench.errors import StorageError
+from cntbench.errors import StorageError, unmeasured
 from cntbench.files.attributes import described
 from cntbench.results import selection
 
@@ -53,7 +53,7 @@ class Cnt:
         influence = selection.with_schema_dims(self._root, ["influence"])["influence"].compute()
         feasible = influence.notnull().any(selection.CELL)
         if not feasible.any():
-            raise StorageError("has no checkpoint that was measured", where="the dataset")
+            raise unmeasured("the dataset")
         return feasible.rename("feasible").assign_attrs(
             long_name="whether the architecture lets the source reach the target"
         )

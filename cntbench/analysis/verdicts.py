@@ -18,7 +18,7 @@ from cntbench.dynamics.junctures import align
 from cntbench.dynamics.phases import find_phases
 from cntbench.dynamics.statistics.stability_gap import over_lags
 from cntbench.dynamics.verdicts import CellVerdicts, claim_group, merge_verdicts, phase_group
-from cntbench.errors import CntbenchError
+from cntbench.errors import unmeasured
 from cntbench.files.output import check_writable
 from cntbench.parallel import Progress
 from cntbench.plugins import own_sources, room, sources_attribute
@@ -171,7 +171,7 @@ def with_verdicts(
     tree = tree.map_over_datasets(lambda group: group.compute())
     root = tree.to_dataset(inherit=False)
     if not (root["status"] == "ok").any():
-        raise CntbenchError("has no checkpoint that was measured", where=where)
+        raise unmeasured(where)
     untrained = tree.children.get("untrained")
     groups = verdicts(
         root,

@@ -10,7 +10,7 @@ import xarray as xr
 
 from cntbench.comparison.agreement import film_agreement
 from cntbench.comparison.table import TITLE
-from cntbench.errors import CntbenchError, StorageError
+from cntbench.errors import CntbenchError, StorageError, unmeasured
 from cntbench.files.output import FileKind, file_status, has_attribute
 from cntbench.results.difference import label_differences
 from cntbench.results.film import usable
@@ -94,7 +94,7 @@ def _usable_film(path: Path) -> xr.Dataset:
     dataset = open_results(path).to_dataset(inherit=False)
     film = dataset.isel(checkpoint=usable(dataset))
     if not film.sizes["checkpoint"]:
-        raise CntbenchError("has no checkpoint that was measured", where=str(path))
+        raise unmeasured(str(path))
     return film
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from cntbench.errors import CntbenchError, StorageError, listed
+from cntbench.errors import CntbenchError, StorageError, listed, unmeasured
 from cntbench.files.output import check_files, check_folder, file_status
 from cntbench.files.parsing import is_texts, parse_json
 from cntbench.parallel import Progress
@@ -128,7 +128,7 @@ def freeze(results: Path, folder: Path) -> list[Path]:
     """
     dataset = storage.open_results(results).to_dataset(inherit=False)
     if not (dataset["status"] == "ok").any():
-        raise CntbenchError("has no checkpoint that was measured", where=str(results))
+        raise unmeasured(str(results))
     earlier = _manifest(folder)["files"] if file_status(folder / MANIFEST) else []
     other_files = sorted({*_visible(folder)} - {MANIFEST, *earlier})
     if other_files:
@@ -275,7 +275,11 @@ def _manifest(folder: Path) -> dict[str, Any]:
         and all(Path(name).name == name for name in files)
         and {*made_by} <= {*_MADE_BY}
     ):
-        raise StorageError("is of another version, or was changed", where=str(path))
+        raise StorageError(
+            "is of another version, or was changed",
+            where=str(path),
+            hint="Restore the file, or freeze the result again.",
+        )
     return {"files": files, "made_by": made_by}
 
 

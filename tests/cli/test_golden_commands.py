@@ -162,7 +162,7 @@ def test_damage_is_found(cli, tmp_path):
     manifest = json.loads((golden / MANIFEST).read_text())
     for change in ({"version": 2}, {"files": {}}, {"files": {"../results.nc": "0"}}):
         (golden / MANIFEST).write_text(json.dumps(manifest | change))
-        assert "golden.json: is of another version, or was changed" in problem()
+        assert "golden.json: is of another version, or was changed\nRestore" in problem()
     (golden / MANIFEST).write_text("{")
     assert "golden.json: is not JSON" in problem()
 
@@ -179,7 +179,7 @@ def test_other_folders_are_left_alone(cli, tmp_path):
     write(tmp_path / "failed.nc", lambda f: f.assign(status=xr.full_like(f["status"], "failed")))
     code, _, err = cli("golden", "freeze", "failed.nc", "--to", "new")
     assert (code, (tmp_path / "new").exists()) == (2, False)
-    assert "failed.nc: has no checkpoint that was measured" in err
+    assert "failed.nc: has no checkpoint that was measured\ncntbench audit says why. " in err
 
 
 #: A study of a user.

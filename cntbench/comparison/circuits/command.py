@@ -13,7 +13,7 @@ import xarray as xr
 
 from cntbench.comparison.circuits.faithfulness import Choice, EdgeScores, faithfulness, scores_of
 from cntbench.engine.request import Request
-from cntbench.errors import ARGUMENTS, CheckpointError, CntbenchError, in_file, unknown
+from cntbench.errors import ARGUMENTS, CheckpointError, CntbenchError, in_file, unknown, unmeasured
 from cntbench.files.output import FileKind, has_attribute
 from cntbench.models.decoder import Decoder
 from cntbench.models.precision import TYPES
@@ -277,7 +277,7 @@ def last_measured(root: xr.Dataset, checkpoint: str | None) -> int:
         return index_of(root, "checkpoint", checkpoint)
     measured = np.flatnonzero(usable(root))
     if not len(measured):
-        raise CntbenchError("has no checkpoint that was measured")
+        raise unmeasured()
     return int(measured[-1])
 
 
