@@ -162,7 +162,7 @@ def test_damage_is_found(cli, tmp_path):
     manifest = json.loads((golden / MANIFEST).read_text())
     for change in ({"version": 2}, {"files": {}}, {"files": {"../results.nc": "0"}}):
         (golden / MANIFEST).write_text(json.dumps(manifest | change))
-        assert "golden.json: is of another version, or was changed\nRestore" in problem()
+        assert "golden.json: is of another version, or was changed Restore" in problem()
     (golden / MANIFEST).write_text("{")
     assert "golden.json: is not JSON" in problem()
 
