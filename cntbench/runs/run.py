@@ -40,8 +40,8 @@ Execute = Callable[[CheckpointMeasurer, Prefetch, int], Iterator[tuple[ModelRef,
 
 DISAPPEARED = Failure("failed", "the checkpoint file disappeared during the run")
 
-#: Group with the recovery of known edges.
-COMPARISON = "comparison"
+#: Groups with the recovery of known edges, and with circuits that a user has added.
+COMPARISON, CIRCUITS = "comparison", "faithfulness"
 LIBRARIES = ("torch", "transformers", "numpy", "xarray", "netCDF4", "networkx")
 
 
@@ -213,12 +213,21 @@ def combine(
     groups = derived(root, untrained, draws, earlier=earlier)
     if plan.claims and draws.count:
         groups |= verdicts(root, untrained, plan.claims, draws, earlier=earlier)
+    groups |= _added(earlier, root)
     comparison = known_edges(plan, jobs=jobs, progress=progress)
     if comparison is not None:
         groups[COMPARISON] = comparison
     tree = result_tree({"/": root, **groups})
     write_results(tree, folder.results)
     return tree
+
+
+def _added(earlier: xr.DataTree | None, root: xr.Dataset) -> dict[str, xr.Dataset]:
+    """Return the circuits that were added to an earlier result, if the film has their weights."""
+    group = None if earlier is None else earlier.children.get(CIRCUITS)
+    if group is None or group.attrs.get("revision") not in root["revision"].values:
+        return {}
+    return {CIRCUITS: group.to_dataset(inherit=False)}
 
 
 def _measure(

@@ -42,6 +42,21 @@ def cli(cli, monkeypatch, tmp_path, measured):
     return cli
 
 
+def test_a_run_keeps_circuits_that_were_added_of_weights_that_it_has(cli, measured, tmp_path):
+    shutil.copytree(measured / "run", tmp_path / "run")
+    options = ["run/results.nc", "--budgets", "50", "--draws", "1", "--add"]
+    assert cli("circuit", *options)[0] == 0
+    added = open_results(tmp_path / "run" / "results.nc")["faithfulness"].to_dataset()
+    tasks = ("induction", "counterfactual_repeat")
+    keys = {"tasks": tasks, "ablations": METHODS, "prompts": 3}
+    for checkpoints, kept in (("", True), ("step0", False)):
+        plan = plan_for(measured / "checkpoints", **keys, checkpoints=checkpoints)
+        found = open_results(run(plan, tmp_path / "run", jobs=1, progress=quiet).path)
+        assert ("faithfulness" in found.children) == kept
+        if kept:
+            xr.testing.assert_identical(found["faithfulness"].to_dataset(), added)
+
+
 def test_circuits_are_printed_and_written(cli, tmp_path):
     words = ["r.nc", "--budgets", "10,50", "--draws", "2"]
     code, out, err = cli("circuit", *words, "-o", "c.nc", "--add")
