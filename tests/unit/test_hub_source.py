@@ -328,6 +328,16 @@ def test_a_hub_that_is_down_for_its_revisions_may_still_have_files(hub, tmp_path
     assert trajectory.checkpoints[2].origin.fetch(tmp_path / "room") == tmp_path / "room"
 
 
+def test_a_record_that_cannot_be_moved_into_place_leaves_no_file(tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setenv("CNTBENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(Path, "replace", full)
+    client._record("lab/tiny", {"main": "0"})
+    assert [*(tmp_path / "hub").iterdir()] == []
+
+
 def test_a_record_that_is_damaged_or_cannot_be_written_is_none(hub, offline, monkeypatch, tmp_path):
     open_trajectory(ALL, quiet)
     (path,) = (tmp_path / "home" / "cntbench" / "hub").glob("*.json")

@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -246,6 +247,9 @@ def _record(repository: str, commits: dict[str, str]) -> None:
         unfinished.replace(path)
     except OSError:
         return  # only a later run without a network needs it
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
 
 
 def _recorded(repository: str) -> dict[str, str]:
