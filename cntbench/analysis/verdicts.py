@@ -112,11 +112,8 @@ def verdicts(
             {"long_name": "draws of its tests"},
         )
     )
-    if earlier is not None and "claims" in earlier.children:
-        other = earlier.children.get("untrained")
-        models = None if other is None else other.to_dataset(inherit=True)
-        if film == _film_checksum(earlier.to_dataset(inherit=False), models):
-            group = merge_verdicts(earlier.children["claims"].to_dataset(inherit=False), group)
+    if kept := earlier_verdicts(root, untrained, earlier):
+        group = merge_verdicts(kept["claims"], group)
     tests = [test.spec for claim in claims for test in claim.tests]
     nulls = {test.null for test in tests} & room("null model").keys()
     used = {"statistic": [test.statistic for test in tests], "null model": nulls}
@@ -125,6 +122,24 @@ def verdicts(
     for group in groups.values():
         group.attrs |= {"draws": draws.count, "seed": draws.seed, MADE_OF: made_of_sha256}
     return groups
+
+
+def earlier_verdicts(
+    root: xr.Dataset, untrained: xr.Dataset | None, earlier: xr.DataTree | None
+) -> dict[str, xr.Dataset]:
+    """Return the groups ``phases`` and ``claims`` of an earlier result of the same film, if any."""
+    if earlier is None or "claims" not in earlier.children:
+        return {}
+    other = earlier.children.get("untrained")
+    models = None if other is None else other.to_dataset(inherit=True)
+    film = earlier.to_dataset(inherit=False)
+    if _film_checksum(root, untrained) != _film_checksum(film, models):
+        return {}
+    return {
+        name: group.to_dataset(inherit=False)
+        for name, group in earlier.children.items()
+        if name in ("phases", "claims")
+    }
 
 
 def add_verdicts(

@@ -15,7 +15,7 @@ from typing import Any
 import xarray as xr
 
 from cntbench.analysis.derived import NullDraws, derived
-from cntbench.analysis.verdicts import verdicts
+from cntbench.analysis.verdicts import earlier_verdicts, verdicts
 from cntbench.components import feasible
 from cntbench.errors import ParityError
 from cntbench.files.attributes import __version__
@@ -213,6 +213,8 @@ def combine(
     groups = derived(root, untrained, draws, earlier=earlier)
     if plan.claims and draws.count:
         groups |= verdicts(root, untrained, plan.claims, draws, earlier=earlier)
+    else:
+        groups |= earlier_verdicts(root, untrained, earlier)
     groups |= _added(earlier, root)
     comparison = known_edges(plan, jobs=jobs, progress=progress)
     if comparison is not None:

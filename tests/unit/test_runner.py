@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from support import runs
 from support.runs import quiet
 from support.trajectories import die, write_trajectory
 
+import cntbench
 from cntbench.analysis.derived import DerivedPart
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
@@ -364,3 +366,14 @@ def test_a_model_that_is_too_small_is_refused_before_anything_is_written(tmp_pat
 def test_an_ablation_by_other_prompts_needs_two(checkpoints):
     with pytest.raises(CntbenchError, match="'resample_other' takes outputs from other prompts"):
         plan_for(checkpoints, ablations=("resample_other",), prompts=1)
+
+
+def test_verdicts_that_were_added_stay_with_their_film(checkpoints, tmp_path):
+    plan = plan_for(checkpoints, **ONE_CELL, untrained=0)
+    path = run(plan, tmp_path / "run", jobs=1, progress=quiet).path
+    added = cntbench.claims(path, "long_tailed_weights", draws=19)
+    again = run(plan, tmp_path / "run", jobs=1, progress=quiet).tree
+    for name in ("claims", "phases"):
+        xr.testing.assert_identical(again[name].to_dataset(), added[name].to_dataset())
+    fewer = plan_for(checkpoints, **ONE_CELL, untrained=0, checkpoints="count=1")
+    assert "claims" not in run(fewer, tmp_path / "run", jobs=1, progress=quiet).tree
