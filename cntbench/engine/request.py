@@ -139,16 +139,19 @@ class Request:
         if length > self.model.context:
             raise CntbenchError(
                 f"prompts of {length} tokens are longer than the model's context of "
-                f"{self.model.context}"
+                f"{self.model.context}",
+                hint="Shorten the prompts, or change the task's parameters that set their length.",
             )
         if largest >= self.model.vocabulary:
             raise CntbenchError(
-                f"token {largest} is outside the vocabulary of {self.model.vocabulary}"
+                f"token {largest} is outside the vocabulary of {self.model.vocabulary}",
+                hint="Are the prompts those of another tokenizer, or of a larger model?",
             )
         for ablation in self.ablations:
             if self.prompts.reference is None and "reference" in ablation.corpora:
                 raise CntbenchError(
-                    f"ablation {ablation.name!r} needs reference prompts, but the task has none"
+                    f"ablation {ablation.name!r} needs reference prompts, but the task has none",
+                    hint="Give each prompt its twin, or name another ablation, such as mean.",
                 )
             problem = ablation.unreadable(self.effects)
             if problem:

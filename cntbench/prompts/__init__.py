@@ -269,7 +269,8 @@ class Prompts:
         if draws >= len(first):
             raise CntbenchError(
                 f"{draws} draws from other prompts need {draws + 1} prompts, but there are "
-                f"{len(first)}"
+                f"{len(first)}",
+                hint="Measure more prompts (--prompts), or name an ablation with fewer draws.",
             )
         rows = first[(rank[:, None] + np.arange(2, draws + 1)) % len(first)]
         anchors = self.anchors

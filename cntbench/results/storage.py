@@ -147,7 +147,9 @@ def open_sealed(path: Path, *, hint: str = _AGAIN) -> xr.DataTree:
     """
     groups, sealed = read_netcdf(path, hint=hint)
     if not sealed:
-        raise StorageError("has no checksum, so it was not written by cntbench", where=str(path))
+        raise StorageError(
+            "has no checksum, so it was not written by cntbench", where=str(path), hint=hint
+        )
     return validated_tree(groups, str(path))
 
 
