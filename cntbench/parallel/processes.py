@@ -221,9 +221,14 @@ def parallel_map(
             yield results.pop(number)
 
 
-@cache
 def _blas() -> ThreadpoolController:
-    """Return what sets the threads of numpy's linear algebra."""
+    """Return what sets the threads of numpy's linear algebra, and of scipy's once it is loaded."""
+    return _controller("scipy.linalg" in sys.modules)
+
+
+@cache
+def _controller(with_scipy: bool) -> ThreadpoolController:
+    """Return what sets the threads of the libraries that are loaded now."""
     import numpy  # noqa: F401  so that it is found
 
     return ThreadpoolController().select(user_api="blas")

@@ -384,7 +384,7 @@ def test_a_file_that_a_plug_in_does_not_find_is_told_with_its_line(tmp_path, mon
     path = load(tmp_path, "picture", PICTURE.replace("results.figure", 'open("/no/file")'))
     with using([tmp_path]):
         draw = find("picture", "mine").of_result
-    monkeypatch.setattr(main, "_command", lambda: lambda: draw(None, None))
+    monkeypatch.setattr(main, "_command", lambda: lambda **mode: draw(None, None))
     with pytest.raises(SystemExit, match="2"):
         main.main()
     told = "".join(capsys.readouterr().err.split())

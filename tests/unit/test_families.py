@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+import transformers
 from support.circuit_oracle import oracle_circuit
 from support.counting import counted
 from support.edge_oracle import oracle_edges
@@ -47,6 +48,12 @@ MIXTURES = ["olmoe", "qwen3_moe"]
 every_family = pytest.mark.parametrize("family", FAMILIES)
 #: Single edges know no family, only parts.
 every_part = pytest.mark.parametrize("family", [*PARTS, *MIXTURES, "gptj"])
+
+
+@pytest.fixture(autouse=True)
+def _reference_in_double_precision(request):
+    if "gptj" in request.node.name and transformers.__version__ < "5.24":
+        pytest.skip("transformers before 5.24 rotates GPT-J's heads in single precision")
 
 
 @cache

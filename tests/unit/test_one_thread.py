@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from threadpoolctl import threadpool_limits
@@ -27,6 +30,18 @@ def two_threads():
 def test_work_uses_one_thread(two_threads, jobs):
     assert [*parallel_map(eval, [BLAS, TORCH], jobs=jobs)] == [1, 1]
     assert [eval(BLAS), eval(TORCH)] == [2, 2]
+
+
+def test_linear_algebra_that_is_loaded_later_uses_one_thread():
+    code = (
+        "import numpy, sys, threadpoolctl; from cntbench.parallel.processes import one_thread\n"
+        "with one_thread(): import scipy.linalg\n"
+        "threadpoolctl.threadpool_limits(2, user_api='blas')\n"
+        f"with one_thread(): print({BLAS}, len(threadpoolctl.threadpool_info()))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    most, libraries = map(int, ended.stdout.split())
+    assert (most, libraries > 1) == (1, True)
 
 
 def test_a_process_can_use_one_thread_from_now_on(two_threads):
