@@ -295,3 +295,21 @@ def test_a_lineage_breaks_where_it_is_stated(share, broken):
 def test_few_checkpoints_break_nothing():
     for count in range(3):
         assert lineage_breaks(range(count), path_of(count)) == {}
+
+
+def test_the_first_of_two_is_the_one_that_is_not_repeated():
+    def row(step, file, revision="", status="ok", value=1.0):
+        values = {"w": np.full(8, value, np.float32)}
+        sample = WeightSample({"w": "F32 [8]"}, values, {"model.safetensors": file})
+        name = f"step{step}"
+        return AuditedWeights(name, step, revision, status, "", sample=sample, sampled=True)
+
+    other_file = checked([row(0, "a"), row(8, "b"), row(16, "c", value=2.0)])
+    assert [r.status for r in other_file] == ["ok", "suspect", "ok"]
+    assert other_file[1].reason == "its samples are those of step0, in another file"
+    same_file = checked([row(0, "a"), row(8, "a")])
+    assert [r.reason for r in same_file] == ["", "model.safetensors is that of step0"]
+    failed = checked(
+        [row(0, "a", "r"), row(8, "b", "r", status="failed"), row(16, "c", "r", value=2.0)]
+    )
+    assert [r.status for r in failed] == ["ok", "failed", "duplicate"]
