@@ -149,8 +149,9 @@ def circuit(
     out.print(circuit_tables(dataset))
     write_output(dataset, output, CIRCUITS, schema="faithfulness", force=force)
     if add and tree is not None:
-        add_circuits(tree, dataset, results[0])
-        out.print(f"{results[0]} has the group faithfulness.", markup=False)
+        replaced = add_circuits(tree, dataset, results[0])
+        instead = ", in place of circuits of another choice" if replaced else ""
+        out.print(f"{results[0]} has the group faithfulness{instead}.", markup=False)
 
 
 def _shares(budgets: str | None) -> list[float] | None:

@@ -57,6 +57,25 @@ def test_a_run_keeps_circuits_that_were_added_of_weights_that_it_has(cli, measur
             xr.testing.assert_identical(found["faithfulness"].to_dataset(), added)
 
 
+def test_circuits_are_added_to_those_of_the_same_choice(cli, tmp_path):
+    def add(*words, budgets="50"):
+        code, out, _ = cli("circuit", "r.nc", "--budgets", budgets, "--draws", "1", "--add", *words)
+        assert code == 0
+        return open_results(tmp_path / "r.nc")["faithfulness"].to_dataset(), out.splitlines()[-1]
+
+    one, told = add("--task", "induction")
+    assert told == "r.nc has the group faithfulness."
+    both, told = add("--task", "counterfactual_repeat", "--ablation", METHODS[0])
+    assert told == "r.nc has the group faithfulness."
+    xr.testing.assert_identical(both.sel(task="induction"), one.sel(task="induction"))
+    new = both.sel(task="counterfactual_repeat")
+    assert new["cpr"].notnull().all("ranking").values.tolist() == [True, False]
+    assert (new["observed_readout"] == one["observed_readout"].sel(task="induction")).all()
+    again, told = add("--task", "counterfactual_repeat", budgets="10")
+    assert told == "r.nc has the group faithfulness, in place of circuits of another choice."
+    assert again["cpr"].sel(task="induction").isnull().all()
+
+
 def test_circuits_are_printed_and_written(cli, tmp_path):
     words = ["r.nc", "--budgets", "10,50", "--draws", "2"]
     code, out, err = cli("circuit", *words, "-o", "c.nc", "--add")

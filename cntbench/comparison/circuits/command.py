@@ -292,10 +292,16 @@ def _check_weights(root: xr.Dataset, at: int, model: LoadedModel) -> None:
         )
 
 
-def add_circuits(tree: xr.DataTree, dataset: xr.Dataset, path: Path) -> None:
+def add_circuits(tree: xr.DataTree, dataset: xr.Dataset, path: Path) -> bool:
     """Add circuits to the file of a result, as its group ``faithfulness``.
 
-    Tasks and ablations without circuits are NaN.
+    Tasks and ablations without circuits are NaN. Those of an earlier group are kept if the circuits
+    were chosen and measured in the same way.
+
+    Returns
+    -------
+    bool
+        Whether circuits of an earlier group were replaced that had another choice.
 
     Raises
     ------
@@ -306,7 +312,20 @@ def add_circuits(tree: xr.DataTree, dataset: xr.Dataset, path: Path) -> None:
     root = groups["/"]
     labels = {dim: root[dim].values for dim in ("task", "ablation")}
     empty = {"scored_edges": 0, "circuit_edges": 0, "observed_readout": ""}
-    groups["/faithfulness"] = dataset.reindex(
-        labels, fill_value={**dict.fromkeys(dataset, np.nan), **empty}
-    )
+    added = dataset.reindex(labels, fill_value={**dict.fromkeys(dataset, np.nan), **empty})
+    earlier = groups.get("/faithfulness")
+    alike = earlier is not None and _chosen_alike(earlier, added)
+    if earlier is not None and alike:
+        new = added["task"].isin(dataset["task"]) & added["ablation"].isin(dataset["ablation"])
+        for name, values in added.items():
+            of_values = new if "ablation" in values.dims else new.any("ablation")
+            added[name] = values.where(of_values, earlier[name]).transpose(*values.dims)
+    groups["/faithfulness"] = added
     write_results(result_tree(groups), path)
+    return earlier is not None and not alike
+
+
+def _chosen_alike(one: xr.Dataset, other: xr.Dataset) -> bool:
+    """Return whether circuits were chosen and measured in the same way, at the same checkpoint."""
+    coordinates = all(one[dim].equals(other[dim]) for dim in ("ranking", "budget", "draw"))
+    return coordinates and one.attrs == other.attrs and one.keys() == other.keys()
