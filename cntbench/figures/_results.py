@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
+from cntbench.dynamics.film import prompts_of
 from cntbench.errors import StorageError
 from cntbench.results import selection
 from cntbench.results.film import usable
@@ -79,7 +80,8 @@ def tree_of(results: Results, needed: Sequence[str]) -> xr.DataTree:
         If a variable is missing, or sources are not the targets where graphs are drawn.
     """
     if isinstance(results, xr.Dataset):
-        tree = xr.DataTree(selection.with_schema_dims(results, needed))
+        counts = [name for name in ("prompts_measured",) if name in results]
+        tree = xr.DataTree(selection.with_schema_dims(results, [*needed, *counts]))
     else:
         tree = selection.whole_tree(results)
         selection.with_schema_dims(tree.to_dataset(inherit=False), needed)
@@ -158,10 +160,14 @@ def lacking(what: str, command: str = _COMPARE) -> MissingGroupError:
     return MissingGroupError(what, hint=f"{_MAKES}{command}")
 
 
-def over_prompts(tree: xr.DataTree) -> str:
-    """Return the words for the mean over prompts."""
-    count = tree.attrs.get("prompts")
-    return "mean over prompts" if count is None else f"mean over {int(count)} prompts"
+def over_prompts(tree: xr.DataTree, task: str | None = None) -> str:
+    """Return the words for the mean over the prompts of a task, or of all tasks."""
+    root = tree.to_dataset(inherit=False)
+    counts = prompts_of(root if task is None else root.sel(task=[task]))
+    if not np.isfinite(counts).any():
+        return "mean over prompts"
+    low, high = int(np.nanmin(counts)), int(np.nanmax(counts))
+    return f"mean over {low if low == high else f'{low} to {high}'} prompts"
 
 
 def require(view: View | Missing) -> View:

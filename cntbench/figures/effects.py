@@ -88,7 +88,7 @@ def effects(
     ax.axvline(0, color=GREY, linewidth=0.6, zorder=0)
     unit = views[0].unit
     words = readout.replace("_", " ") + ("" if unit == "1" else f" [{unit}]")
-    ax.set_xlabel(f"change of the {words}\n{over_prompts(tree)}\nbars: ± 2 standard errors")
+    ax.set_xlabel(f"change of the {words}\n{over_prompts(tree, name)}\nbars: ± 2 standard errors")
     ax.set_title(f"{name}, step {root['step'].values[at]:,}")
     if len(ablations) > 1 and has_axes:
         ax.legend(loc="best")

@@ -101,7 +101,7 @@ def film(
     bar = figure.colorbar(
         ScalarMappable(scale, SCALE), ax=panels, fraction=0.04, aspect=40, pad=0.01
     )
-    bar.set_label(f"influence ({over_prompts(tree)})")
+    bar.set_label(f"influence ({over_prompts(tree, graph.task)})")
     bar.outline.set_visible(False)
     if ax is None:
         _explain(figure, graph, narrow=len(shown) == 1)

@@ -60,7 +60,7 @@ def heatmap(
     status = graph.status[at]
     gap = "" if status in ("ok", "duplicate") else f": {status}"
     ax.set_title(f"{graph.task}, {graph.ablation}, step {graph.step[at]:,}{gap}")
-    scale_beside(ax, image, f"influence ({over_prompts(tree)})")
+    scale_beside(ax, image, f"influence ({over_prompts(tree, graph.task)})")
     return figure
 
 

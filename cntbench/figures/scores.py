@@ -81,7 +81,7 @@ def scores(results: Results, *, task: str | None = None, readout: str = "accurac
             steps_below(ax, axis, view.step)
             ax.tick_params(labelbottom=True)
     figure.suptitle(
-        f"{name}: what heads do ({over_prompts(tree)}); grey: steepest rise of "
+        f"{name}: what heads do ({over_prompts(tree, name)}); grey: steepest rise of "
         f"{readout.replace('_', ' ')}",
         x=0.01, ha="left", fontsize=7,
     )  # fmt: skip

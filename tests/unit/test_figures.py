@@ -308,6 +308,23 @@ def test_readouts_are_lines_with_gaps_and_bands_of_their_errors(root, drawn):
     assert 0 in line.get_markevery(), "a point between gaps is drawn as a dot"
 
 
+def test_means_are_over_the_prompts_of_the_task(root):
+    few = {"induction": 3, "bigram": 100}
+    counts = [[few[str(task)]] * root.sizes["checkpoint"] for task in root["task"].values]
+    counted = root.assign(prompts_measured=(("task", "checkpoint"), np.array(counts, float)))
+    for task, count in few.items():
+        for figure in (
+            draw.effects(counted, task=task),
+            draw.heatmap(counted, task=task, ablation="zero"),
+        ):
+            assert f"mean over {count} prompts" in words_of(figure)
+    assert "mean over 3 to 100 prompts" in words_of(draw.readouts(counted))
+
+
+def words_of(figure: Figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(mpl.text.Text))
+
+
 def test_phases_are_shaded_with_change_points_and_names(tree, drawn):
     axes = drawn("readouts").axes
     place = step_axis([0, 1, 256]).place(32)
