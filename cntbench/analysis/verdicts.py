@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,12 +113,13 @@ def verdicts(
             {"long_name": "draws of its tests"},
         )
     )
-    if kept := earlier_verdicts(root, untrained, earlier):
-        group = merge_verdicts(kept["claims"], group)
     tests = [test.spec for claim in claims for test in claim.tests]
     nulls = {test.null for test in tests} & room("null model").keys()
-    used = {"statistic": [test.statistic for test in tests], "null model": nulls}
-    group.attrs |= sources_attribute(own_sources(used))
+    sources = own_sources({"statistic": [test.statistic for test in tests], "null model": nulls})
+    if kept := earlier_verdicts(root, untrained, earlier):
+        sources = json.loads(kept["claims"].attrs.get("plugins", "{}")) | sources
+        group = merge_verdicts(kept["claims"], group)
+    group.attrs |= sources_attribute(sources)
     groups = {"phases": phase_group(root, cells), "claims": group}
     for group in groups.values():
         group.attrs |= {"draws": draws.count, "seed": draws.seed, MADE_OF: made_of_sha256}

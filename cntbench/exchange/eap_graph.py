@@ -160,12 +160,16 @@ class EapGraph:
 
     @property
     def flat(self) -> float | None:
-        """The score of all edges between components if it is the same, else None."""
+        """The score of all edges between components if it is the same, else None.
+
+        Feasible edges that the file does not name have the score 0.
+        """
         scores = {
             edge.score
             for edge in self.edges.values()
             if edge.source is not None and edge.target is not None
         }
+        scores |= {0.0} if self.unnamed else set()
         return scores.pop() if len(scores) == 1 else None
 
     @property

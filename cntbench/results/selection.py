@@ -270,9 +270,9 @@ def indices_of(dataset: xr.Dataset, dim: str, labels: Sequence[str]) -> list[int
     repeated.
     """
     distinct(dim, labels)
-    if dim == "checkpoint" and any(":" in label or "=" in label for label in labels):
-        steps = dataset["step"].values.tolist()
-        return choose(",".join(labels), labels_of(dataset, "checkpoint"), steps)
+    names = labels_of(dataset, dim)
+    if dim == "checkpoint" and any({*":="} & {*label} for label in {*labels} - {*names}):
+        return choose(",".join(labels), names, dataset["step"].values.tolist())
     indices = [index_of(dataset, dim, label) for label in labels]
     distinct(dim, [str(dataset[dim].values[index]) for index in indices])
     return indices

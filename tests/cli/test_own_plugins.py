@@ -140,6 +140,15 @@ def test_the_result_records_the_sources_that_it_depends_on(result):
     assert sorted(json.loads(tree.attrs["spec"])["plugins"]) == recorded["/"]
 
 
+def test_sources_of_verdicts_that_are_kept_stay_recorded(own, result):
+    tree = cntbench.claims(open_results(result), ["three_phases"], draws=19, progress=False)
+    own_names = {*json.loads(tree["claims"].attrs["plugins"])}
+    tree["claims"].attrs["plugins"] = json.dumps({"statistics/of_another.py": "0" * 64})
+    after = cntbench.claims(tree, ["mine"], draws=19, specs=own, progress=False)
+    recorded = {*json.loads(after["claims"].attrs["plugins"])}
+    assert recorded == own_names | {"statistics/of_another.py"}
+
+
 def test_a_result_opens_without_the_folder(result, monkeypatch, capsys):
     code, out, err = run_cli(monkeypatch, capsys, "show", result)
     assert (code, err) == (0, "")

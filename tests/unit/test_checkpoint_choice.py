@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.films import random_film
 
 from cntbench.comparison.command import _count
 from cntbench.errors import CntbenchError
 from cntbench.models.checkpoint_choice import choose, find
+from cntbench.results.selection import indices_of
 from cntbench.specs import choice_text
 
 STEPS = [0, 8, 1000, 1200, 2000, 5000]
@@ -136,3 +138,12 @@ def test_a_step_of_a_stage_is_no_step_of_another(text):
 @pytest.mark.parametrize(("text", "count"), [("8", 8), (3, 3), ("step8", None), ("8:", None)])
 def test_a_number_alone_says_how_many_are_compared(text, count):
     assert _count(text, "here") == count
+
+
+def test_names_with_signs_of_choices_keep_their_order():
+    names = [f"epoch={epoch}-step={40 * epoch}" for epoch in range(3)]
+    film = random_film(names=["step0", "step40", "step80"]).assign_coords(checkpoint=names)
+    assert indices_of(film, "checkpoint", ["epoch=2-step=80", "epoch=0-step=0"]) == [2, 0]
+    assert indices_of(film, "checkpoint", ["epoch=2-step=80", "count=2"]) == [0, 2]
+    with pytest.raises(CntbenchError, match="epoch=2-step=80"):
+        indices_of(film, "checkpoint", ["epoch=2-step=80", "80"])

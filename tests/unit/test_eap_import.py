@@ -303,6 +303,19 @@ def test_what_is_the_same_everywhere_is_said(tmp_path, score):
     assert line == f"{paths[1]}: every edge between components has the score {score:g}"
 
 
+@pytest.mark.parametrize("scored", [False, True])
+def test_equal_scores_of_the_edges_that_are_named_are_not_those_of_all(tmp_path, scored):
+    content = graph()
+    for name in [name for name, edge in content["edges"].items() if not edge["in_graph"]]:
+        del content["edges"][name]
+    for edge in content["edges"].values():
+        edge |= {"score": 1.0} if scored else {}
+        if not scored:
+            del edge["score"]
+    read = read_eap_graph(write_graph(tmp_path / "g.json", content))
+    assert (read.unnamed > 0, read.flat) == (True, None)
+
+
 def test_an_empty_circuit_and_equal_files_are_said(tmp_path):
     content = graph(seed=0)
     for edge in content["edges"].values():
