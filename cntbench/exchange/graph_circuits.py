@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.comparison.circuits.command import Evaluation, LoadedModel
+from cntbench.comparison.circuits.command import Evaluation, LoadedModel, over_tasks
 from cntbench.comparison.circuits.faithfulness import Choice, EdgeScores
 from cntbench.components import feasible
 from cntbench.exchange.eap_graph import EapGraph, ImportFileError, read_eap_graph, shape_words
@@ -59,7 +59,7 @@ def graph_circuits(
     if in_graph:
         choice = replace(choice, budgets=None, rankings=("absolute",), threshold=0.5)
     parts = [model.evaluate(task, scores, evaluation, choice) for task in tasks]
-    return xr.concat(parts, dim="task", join="exact", combine_attrs="override")
+    return over_tasks(parts)
 
 
 def graph_scores(graph: EapGraph, *, in_graph: bool = False) -> EdgeScores:

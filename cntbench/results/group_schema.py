@@ -210,6 +210,8 @@ FAITHFULNESS = Group(
             for name, (dims, about, units) in OF_CIRCUITS.items()
         },
         **_texts(("task",), "observed_readout"),
+        **_optional(("task",), "text", "patch"),
+        **_optional(("task",), "integer", "prompt_count"),
         "ranking": Variable(("ranking",), "text", NAMES["ranking"], values=("signed", "absolute")),
         "budget": Variable(("budget",), "float", NAMES["budget"], lower=0, upper=1),
         "draw": Variable(("draw",), "integer", NAMES["draw"], lower=0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from support.trajectories import write_trajectory
 
 import cntbench
 from cntbench.errors import CntbenchError
+from cntbench.reporting.page.circuits import circuits_section
 from cntbench.results.storage import open_results, read_netcdf
 from cntbench.runs.run import run
 
@@ -74,6 +76,31 @@ def test_circuits_are_added_to_those_of_the_same_choice(cli, tmp_path):
     again, told = add("--task", "counterfactual_repeat", budgets="10")
     assert told == "r.nc has the group faithfulness, in place of circuits of another choice."
     assert again["cpr"].sel(task="induction").isnull().all()
+
+
+def test_each_task_says_what_patches_its_edges_and_keeps_its_circuits(cli, measured, tmp_path):
+    rows = [{"clean": [i, 2 + i, 3, 9], "answer": 7, "wrong": 8} for i in range(3)]  # without twins
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = ["--trajectory", f"dir:{measured / 'checkpoints'}", "--tasks", "induction,own.jsonl"]
+    choice = ["--prompts", "5", "--ablations", "zero", "--checkpoints", "step8"]
+    assert cli("run", *words, *choice, "-o", "run")[0] == 0
+    shutil.copy("run/results.nc", "two.nc")
+    options = ["--budgets", "50", "--draws", "1", "--add"]
+    code, out, _ = cli("circuit", "two.nc", "--task", "induction,own", *options)
+    assert code == 0
+    assert re.findall(r"Patched by (\w+)\.", " ".join(out.split())) == ["resample", "mean"]
+    together = open_results(tmp_path / "two.nc")["faithfulness"].to_dataset()
+    assert together["prompt_count"].values.tolist() == [5, 3]
+    assert (together.attrs["patched_by"], together.attrs["prompts"]) == ("resample and mean", 5)
+    section = circuits_section(open_results(tmp_path / "two.nc"))
+    assert section["patched_by"] == "resample on induction and mean on own"
+    for task in ("induction", "own"):  # one after the other
+        code, out, _ = cli("circuit", "run/results.nc", "--task", task, *options)
+        assert (code, "another choice" in out) == (0, False)
+    added = open_results(tmp_path / "run" / "results.nc")["faithfulness"].to_dataset()
+    xr.testing.assert_identical(added, together)
+    out = cli("circuit", "run/results.nc", "--task", "own", "--patch", "zero", *options)[1]
+    assert "another choice" in out
 
 
 def test_circuits_are_printed_and_written(cli, tmp_path):

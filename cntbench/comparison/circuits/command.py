@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,15 @@ import xarray as xr
 
 from cntbench.comparison.circuits.faithfulness import Choice, EdgeScores, faithfulness, scores_of
 from cntbench.engine.request import Request
-from cntbench.errors import ARGUMENTS, CheckpointError, CntbenchError, in_file, unknown, unmeasured
+from cntbench.errors import (
+    ARGUMENTS,
+    CheckpointError,
+    CntbenchError,
+    in_file,
+    listed,
+    unknown,
+    unmeasured,
+)
 from cntbench.files.output import FileKind, has_attribute
 from cntbench.models.decoder import Decoder
 from cntbench.models.precision import TYPES
@@ -107,7 +115,9 @@ class LoadedModel:
                 parts.append(faithfulness(request, method_scores, choice))
         dataset = xr.concat(parts, dim=xr.Variable("ablation", list(scores)), join="exact")
         dataset = dataset.expand_dims(task=[task.name]).assign(
-            observed_readout=("task", [request.effects[0]], {"long_name": "readout"})
+            observed_readout=("task", [request.effects[0]], {"long_name": "readout"}),
+            patch=("task", [request.ablations[0].name], {"long_name": "what patches other edges"}),
+            prompt_count=("task", [len(request.prompts)], {"long_name": "number of prompts"}),
         )
         dims = ("task", "ablation", "ranking", "budget", "draw")
         return dataset.transpose(*dims).assign_attrs(
@@ -116,8 +126,7 @@ class LoadedModel:
             checkpoint=self.checkpoint.name,
             step=self.checkpoint.step,
             revision=self.checkpoint.revision,
-            patched_by=request.ablations[0].name,
-            prompts=len(request.prompts),
+            **_of_tasks(dataset),
         )
 
     def request(self, task: Task, evaluation: Evaluation) -> Request:
@@ -190,7 +199,19 @@ def evaluate_circuits(
                 cell = root.isel(task=i, ablation=j, checkpoint=at)
                 scores[name] = scores_of(cell, task.spec.effects[0])
         parts.append(model.evaluate(task, scores, evaluation, choice))
-    return xr.concat(parts, dim="task", join="exact", combine_attrs="override")
+    return over_tasks(parts)
+
+
+def over_tasks(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Join the circuits of several tasks, whose prompts and patches may differ."""
+    dataset = xr.concat(parts, dim="task", join="exact", combine_attrs="override")
+    return dataset.assign_attrs(_of_tasks(dataset))
+
+
+def _of_tasks(dataset: xr.Dataset) -> dict[str, Any]:
+    """Return what patches the edges of any task, and the largest number of prompts of one."""
+    patches = dict.fromkeys(str(name) for name in dataset["patch"].values if name)
+    return {"patched_by": listed(patches), "prompts": int(dataset["prompt_count"].max())}
 
 
 def load_model(
@@ -311,7 +332,8 @@ def add_circuits(tree: xr.DataTree, dataset: xr.Dataset, path: Path) -> bool:
     groups = groups_of(tree)
     root = groups["/"]
     labels = {dim: root[dim].values for dim in ("task", "ablation")}
-    empty = {"scored_edges": 0, "circuit_edges": 0, "observed_readout": ""}
+    counts = ("scored_edges", "circuit_edges", "prompt_count")
+    empty = {**dict.fromkeys(counts, 0), "observed_readout": "", "patch": ""}
     added = dataset.reindex(labels, fill_value={**dict.fromkeys(dataset, np.nan), **empty})
     earlier = groups.get("/faithfulness")
     alike = earlier is not None and _chosen_alike(earlier, added)
@@ -320,12 +342,24 @@ def add_circuits(tree: xr.DataTree, dataset: xr.Dataset, path: Path) -> bool:
         for name, values in added.items():
             of_values = new if "ablation" in values.dims else new.any("ablation")
             added[name] = values.where(of_values, earlier[name]).transpose(*values.dims)
+        added.attrs |= _of_tasks(added)
     groups["/faithfulness"] = added
     write_results(result_tree(groups), path)
     return earlier is not None and not alike
 
 
 def _chosen_alike(one: xr.Dataset, other: xr.Dataset) -> bool:
-    """Return whether circuits were chosen and measured in the same way, at the same checkpoint."""
+    """Return whether circuits were chosen and measured in the same way, at the same checkpoint.
+
+    Tasks may differ in their patch and their number of prompts.
+    """
+    if one.keys() != other.keys():  # written by another version
+        return False
+    both = ((one["prompt_count"] > 0) & (other["prompt_count"] > 0)).values
+    alike = all((one[n] == other[n]).values[both].all() for n in ("patch", "prompt_count"))
+    attributes = [
+        {name: value for name, value in of.attrs.items() if name not in ("patched_by", "prompts")}
+        for of in (one, other)
+    ]
     coordinates = all(one[dim].equals(other[dim]) for dim in ("ranking", "budget", "draw"))
-    return coordinates and one.attrs == other.attrs and one.keys() == other.keys()
+    return coordinates and attributes[0] == attributes[1] and alike

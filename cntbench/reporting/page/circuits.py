@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from cntbench.errors import listed
 from cntbench.reporting.wording import interval, number
 
 
@@ -26,8 +28,17 @@ def circuits_section(tree: xr.DataTree) -> dict[str, Any] | None:
     return {
         "tables": [_table(task) for task in measured],
         "curves": [_curves(task) for task in measured],
-        **{name: str(dataset.attrs.get(name, "")) for name in ("checkpoint", "patched_by")},
+        "checkpoint": str(dataset.attrs.get("checkpoint", "")),
+        "patched_by": _patched_by(dataset, measured),
     }
+
+
+def _patched_by(dataset: xr.Dataset, tasks: Sequence[xr.Dataset]) -> str:
+    """Say what patches the edges outside circuits, by task if tasks differ."""
+    known = {str(t["task"].item()): str(t["patch"].item()) for t in tasks if "patch" in t}
+    if len({*known.values()}) > 1:
+        return listed(f"{patch} on {task}" for task, patch in known.items())
+    return str(dataset.attrs.get("patched_by", ""))
 
 
 def _curves(task: xr.Dataset) -> dict[str, Any]:
