@@ -64,7 +64,7 @@ class SingleFile(Folder):
     def fetch(self, room: Path | None = None) -> Path:
         """Return a folder of links to the file and its config."""
         if room is None:
-            name = hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]
+            name = hashlib.sha256(str(self.path.absolute()).encode()).hexdigest()[:16]
             return cached_folder(f"file-{name}", LINKED, self._link)
         room.mkdir(parents=True, exist_ok=True)
         self._link(room)
@@ -72,7 +72,7 @@ class SingleFile(Folder):
 
     def _link(self, folder: Path) -> str:
         """Fill a folder with links and return their target."""
-        path = self.path.resolve()
+        path = self.path.absolute()  # a link's own name and folder: those of its target may differ
         safe = path.suffix == ".safetensors"
         weights = "model.safetensors" if safe else "pytorch_model.bin"
         for name, target in ((weights, path), ("config.json", path.with_name("config.json"))):

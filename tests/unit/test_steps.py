@@ -292,6 +292,23 @@ def test_one_file_for_each_step_is_taken_like_one_folder(one_file_each, monkeypa
     assert held.problem == ""
 
 
+def test_a_linked_file_of_weights_has_the_config_beside_the_link(
+    one_file_each, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CNTBENCH_CACHE", str(tmp_path / "cache"))
+    _, store = one_file_each
+    blob = Path(shutil.copy(store / "s-step-8.safetensors", tmp_path / "blob"))
+    config = json.loads((store / "config.json").read_text())
+    for name, eps in (("first", 0.1), ("second", 0.2)):
+        (root := tmp_path / name).mkdir()
+        (root / "config.json").write_text(json.dumps(config | {"layer_norm_eps": eps}))
+        (root / "step8.safetensors").symlink_to(blob)
+        [checkpoint] = open_trajectory(f"dir:{root}", quiet).checkpoints
+        for room in (None, tmp_path / f"room of {name}"):
+            taken = json.loads((checkpoint.origin.fetch(room) / "config.json").read_text())
+            assert taken["layer_norm_eps"] == eps
+
+
 def test_another_config_beside_files_of_weights_is_another_model(
     one_file_each, tmp_path, monkeypatch
 ):
