@@ -49,7 +49,8 @@ def circuit(
         The components whose ablation changes the readout beyond its standard errors by every
         ablation (`cntbench.views.circuit`), from early layers to late ones: heads are circles, MLPs
         squares, experts diamonds. Below a name stands what the head does, and the change of the
-        readout by the first ablation. Edges are the influence between them, by that ablation.
+        readout by the first ablation that has any. Edges are the influence between them, by that
+        ablation.
 
     Raises
     ------

@@ -36,9 +36,13 @@ class Part:
     layer
         Its layer.
     effect, error
-        Change of the readout when it is ablated, by the first ablation, and its standard error.
+        Change of the readout when it is ablated, by the circuit's first ablation, and its standard
+        error.
     does
         What it does, if it is a head that does something.
+    largest
+        The ablation by which its effect is largest, that effect and its standard error; None if
+        that is the circuit's first ablation.
     """
 
     component: str
@@ -47,6 +51,7 @@ class Part:
     effect: float
     error: float
     does: tuple[ScoredBehaviour, ...]
+    largest: tuple[str, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class CircuitView:
     task, readout, step
         What the components have an effect on, and when.
     ablation
-        All ablations; a component stands out if it does by each of them.
+        All ablations, those with effects first; a component stands out if it does by each of them.
     measured
         Whether any effect was measured.
     part
@@ -66,8 +71,8 @@ class CircuitView:
     foremost
         The component with the largest effect, whether it stands out or not; None if none has one.
     edge
-        Indices into ``part`` of source and target, and influence as a share of the largest one of
-        the checkpoint, strongest first.
+        Indices into ``part`` of source and target, and influence by the first ablation as a share
+        of the largest one of the checkpoint, strongest first.
     """
 
     task: str
@@ -97,12 +102,21 @@ def circuit(tree: xr.DataTree, task: str, checkpoint: int | None = None) -> Circ
     if checkpoint is None and not len(counts):
         return None
     at = int(counts[-1]) if checkpoint is None else checkpoint
-    ablations = tuple(map(str, root["ablation"].values))
-    views = [effects(tree, task, name) for name in ablations]
-    size = np.nan_to_num(np.abs([view.effect[at] for view in views])).max(axis=0)
+    of_ablation = {name: effects(tree, task, name) for name in map(str, root["ablation"].values)}
+    sizes = {name: np.nan_to_num(abs(view.effect[at])) for name, view in of_ablation.items()}
+    ablations = tuple(sorted(sizes, key=lambda name: not sizes[name].any()))
+    views = [of_ablation[name] for name in ablations]
+    first, size = views[0], np.max([*sizes.values()], axis=0)
     order = [int(i) for i in np.argsort(-size, kind="stable") if size[i] > 0]
     does = behaviours(root, task, at)
-    first = views[0]
+
+    def largest(i: int) -> tuple[str, float, float] | None:
+        name = max(ablations, key=lambda name: sizes[name][i])
+        view = of_ablation[name]
+        return (
+            None if view is first else (name, float(view.effect[at, i]), float(view.error[at, i]))
+        )
+
     parts = {
         i: Part(
             component=first.component[i],
@@ -111,6 +125,7 @@ def circuit(tree: xr.DataTree, task: str, checkpoint: int | None = None) -> Circ
             effect=float(first.effect[at, i]),
             error=float(first.error[at, i]),
             does=does.get(first.component[i], ()),
+            largest=largest(i),
         )
         for i in order
     }

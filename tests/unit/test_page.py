@@ -503,6 +503,27 @@ def test_none_stands_out_unless_it_does_by_every_ablation(root):
     )
 
 
+def test_an_effect_is_named_with_the_ablation_that_has_it(root):
+    """The first ablation's effect of a component that comes first by another one had been named."""
+    changed = root.copy(deep=True)
+    at = {"task": "induction", "readout": "logit_difference", "checkpoint": "step128"}
+    changed["readout_effect"].loc[at] = 0.0
+    changed["readout_effect_se"].loc[at] = 0.1
+    first, second = changed["ablation"].values[:2]
+    changed["readout_effect"].loc[{**at, "source": "L1.MLP"}] = -9.0
+    for ablation, effect in ((first, -3.0), (second, 20.0)):
+        changed["readout_effect"].loc[{**at, "source": "L0.MLP", "ablation": ablation}] = effect
+    says = (
+        "ablating L0.MLP raises the logit difference on induction by 20.00 ± 0.10 "
+        f"({second} ablation), followed by L1.MLP."
+    )
+    assert says in said(xr.DataTree(changed))["Which components carry it?"]
+    changed["readout_effect"].loc[{**at, "ablation": first}] = np.nan
+    assert says in said(xr.DataTree(changed))["Which components carry it?"]
+    view = circuit(xr.DataTree(changed), "induction")
+    assert (view.ablation[0], view.part[0].effect) == (second, 20.0)
+
+
 @pytest.mark.parametrize("prompts", [2, 4, 32])
 def test_chance_alone_makes_a_component_stand_out_in_one_of_twenty_results(root, prompts):
     """By normal quantiles, one stood out in 69 of 150 results of noise on four prompts."""

@@ -51,18 +51,19 @@ def carriers(view: CircuitView | None, task: str) -> str:
     readout = view.readout.replace("_", " ")
     if not view.measured or view.foremost is None:
         return f"Effects on the {readout} were not measured on {task}."
-    by = f"{view.ablation[0]} ablation"
+    foremost = view.part[0] if view.part else view.foremost
+    name, effect, error = foremost.largest or (view.ablation[0], foremost.effect, foremost.error)
+    by = f"{name} ablation"
     if not view.part:
-        foremost = view.foremost
         every = " by every ablation" if len(view.ablation) > 1 else ""
         return (
             f"None stands out{every} at step {view.step:,}: the largest effect on the {readout} on "
             f"{task} is that of {foremost.component}, "
-            f"{with_error(foremost.effect, foremost.error)} by {by}."
+            f"{with_error(effect, error)} by {by}."
         )
     first, *rest = view.part[:_NAMED]
-    verb = "lowers" if first.effect < 0 else "raises"
-    change = f"{verb} the {readout} on {task} by " + with_error(abs(first.effect), first.error)
+    verb = "lowers" if effect < 0 else "raises"
+    change = f"{verb} the {readout} on {task} by " + with_error(abs(effect), error)
     after = f", followed by {listed(map(_named, rest))}" if rest else "; no other stands out"
     return f"At step {view.step:,}, ablating {_named(first)} {change} ({by}){after}."
 
