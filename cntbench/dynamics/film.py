@@ -70,7 +70,9 @@ class Film:
         return np.asarray(~np.isnan(self.weights).all(axis=0))
 
     def readout(self, name: str) -> Array:
-        """Return a readout over training, dims ``checkpoint``."""
+        """Return a readout over training, dims ``checkpoint``; `Undefined` if it has none."""
+        if name not in self.readout_names:
+            raise Undefined(f"{name} was not measured")
         return np.asarray(self.readouts[self.readout_names.index(name)])
 
     def with_weights(self, weights: Array) -> Film:

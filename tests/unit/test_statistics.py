@@ -413,6 +413,11 @@ def test_the_juncture_is_where_a_readout_improves_most():
     assert juncture(one, "cross_entropy") == slice(40, 48)
 
 
+def test_a_readout_that_was_not_measured_has_no_juncture():
+    with pytest.raises(Undefined, match="kl_divergence was not measured"):
+        juncture(learning(40, 48), "kl_divergence")
+
+
 @pytest.mark.parametrize(
     ("one", "says"),
     [
