@@ -63,7 +63,8 @@ class Language:
         if self.tokenizer is None:
             raise CntbenchError(
                 "consists of text, but the model has no tokenizer",
-                hint="Put its tokenizer.json beside the checkpoints, pass tokenizer= in Python, or "
+                hint="Put its tokenizer.json beside the checkpoints (of a GGUF file, AutoTokenizer "
+                "with gguf_file= and save_pretrained write it), pass tokenizer= in Python, or "
                 "choose tasks that consist of tokens.",
             )
         tokens = self.tokenizer.encode(text)
