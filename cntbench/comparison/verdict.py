@@ -211,7 +211,10 @@ def _sentence(
     if cheap:
         cheaper = max(cheap, key=lambda i: score[i])
         share, loss = _share(costs[cheaper] / cost), score[recommended] - score[cheaper]
-        clauses.append(f"{names[cheaper]} costs {share} and loses {loss:.2f}")
+        differs = f"loses {loss:.2f}"
+        if loss < 0:  # a method of the highest score is better, but not than the recommended one
+            differs = f"scores {-loss:.2f} more, but is not of the first rank"
+        clauses.append(f"{names[cheaper]} costs {share} and {differs}")
     return "; ".join(clauses) + "."
 
 

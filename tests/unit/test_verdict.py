@@ -124,6 +124,20 @@ def test_a_worse_method_is_not_recommended_and_a_cheaper_one_costs_half():
     assert sentence.endswith("10 forward passes); cheap costs half and loses 0.20.")
 
 
+def test_a_cheaper_method_of_a_lower_rank_may_have_the_higher_score():
+    """It had been said to lose −0.03."""
+    best = np.random.default_rng(0).uniform(0.5, 1, (8, 1))
+    unsteady = best + np.tile([-0.1, 0.02], 4)[:, None]
+    array = scores([best, unsteady, best - 0.01], ["best", "unsteady", "near"])
+    found = verdict(array, costs(10, 8, 1, names=["best", "unsteady", "near"]))
+    assert found["rank"].values.tolist() == [[1, 1, 2]]
+    sentence = found["verdict"].item()
+    assert sentence.startswith("For direct edges use unsteady (")
+    assert sentence.endswith(
+        "; near costs 12 % of that and scores 0.03 more, but is not of the first rank."
+    )
+
+
 def test_what_ties_at_the_same_cost_is_not_said_to_cost_more(ranked):
     array, _ = ranked
     found = verdict(array, costs(10, 10, 1, 0.5)).sel(purpose="direct_edges")
