@@ -23,9 +23,10 @@ from cntbench.reporting.sentences.head import (
     phase_words,
     size_words,
 )
-from cntbench.reporting.sentences.methods import decision
+from cntbench.reporting.sentences.methods import decision, which_method
 from cntbench.results.schema import STATUS
 from cntbench.views.circuit import CircuitView, Part
+from cntbench.views.comparison import Agreement
 from cntbench.views.heads import BEHAVIOURS, ScoredBehaviour
 from cntbench.views.metrics import PhaseView
 from cntbench.views.verdict import Ranked, Ranking
@@ -201,6 +202,43 @@ def ranked(title, *names, passes=np.nan):
 )
 def test_which_method_to_use(rankings, says):
     assert decision(rankings, []) == says
+
+
+@pytest.mark.parametrize(
+    ("tests", "says"),
+    [
+        ({"a": (1, 2), "b": (1, 9)}, "Of this result's methods, b fails least often, on 1 of 10 t"),
+        (
+            {"a": (0, 2), "b": (0, 9)},
+            "a and b fail equally often, on 0 of 2 test circuits or 0 of ",
+        ),
+        ({"a": (1, 2), "b": (2, 1)}, "Of this result's methods, a fails least often, on 1 of 3 t"),
+    ],
+)
+def test_methods_that_are_tested_on_other_circuits_are_compared_by_shares(tests, says):
+    methods = [
+        SimpleNamespace(ablation=name, failed=range(failed), passed=range(passed))
+        for name, (failed, passed) in tests.items()
+    ]
+    assert decision([], methods).startswith(says)
+
+
+def test_the_best_of_all_methods_is_named_beside_a_method_without_a_score():
+    """One of the result's two methods was not measured on circuits, and another one was."""
+    recovery = {"a": 0.6, "new": np.nan, "c": 0.9}
+    tested = [
+        SimpleNamespace(
+            ablation=name, passed=(), failed=(), recovery={("realistic", "direct"): (score, score)}
+        )
+        for name, score in recovery.items()
+    ]
+    methods = SimpleNamespace(method=tested, verdict=None)
+    nothing = np.full((1, 2, 2), np.nan)
+    agreement = Agreement(("t",), ("a", "new"), nothing, nothing, nothing)
+    [point] = which_method("t", agreement, methods).points
+    assert point.endswith(
+        "0.60 (a) in the realistic setting (0.5 is chance); best of all 2 methods: 0.90 (c)."
+    )
 
 
 def test_of_tied_methods_the_cheapest_is_used():

@@ -93,12 +93,16 @@ def _failed(diagnosed: Sequence[Method]) -> list[str]:
 
 
 def _fewest(diagnosed: Sequence[Method]) -> str:
-    """Say which of the tested methods fail on the fewest circuits."""
-    fewest = min(len(method.failed) for method in diagnosed)
-    best = [method for method in diagnosed if len(method.failed) == fewest]
-    names = listed(method.ablation for method in best)
+    """Say which of the tested methods fail on the smallest share of the circuits that test them."""
+    tested = {m.ablation: (len(m.failed), len(m.failed) + len(m.passed)) for m in diagnosed}
+    fewest = min(failed / count for failed, count in tested.values())
+    best = {name: test for name, test in tested.items() if test[0] / test[1] == fewest}
+    names = listed(best)
     verb = "fails" if len(best) == 1 else "fail"
-    tests = f"{fewest} of {counted(len(best[0].passed) + fewest, 'test circuit')}"
+    each = {
+        f"{failed} of {counted(count, 'test circuit')}": None for failed, count in best.values()
+    }
+    tests = " or ".join(each)  # tests are of one scope
     if len(diagnosed) == 1:
         return f"{names} {verb} on {tests}; no other method of this result was tested."
     if len(best) == len(diagnosed):
@@ -122,7 +126,7 @@ def _recovered(known: Sequence[Method], methods: Methods) -> list[str]:
             continue
         values = listed(f"{number(scores[name])} ({name})" for name in shown)
         sentence = f"AUROC of planted {truth} edges against other pairs: {values}{explanation}"
-        if len(scores) > len(known):
+        if len(scores) > len(shown):
             best = number(max(scores.values()))
             names = [name for name, score in scores.items() if number(score) == best]
             sentence += f"; best of all {len(scores)} methods: {best} ({listed(names, _NAMED)})"
