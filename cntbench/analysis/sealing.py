@@ -15,10 +15,8 @@ from cntbench.results.checking import as_result
 from cntbench.results.storage import UNSEALED, open_results, write_results
 from cntbench.results.tree import result_tree
 
-#: Groups that follow from every film.
-_DERIVED = ("metrics", "roles")
-#: Groups that follow from other models than the film's, and from a choice of claims.
-_MEASURED, _VERDICTS = ("untrained", "comparison", "faithfulness"), ("claims", "phases")
+#: Groups that follow from every film, and from a choice of claims.
+_DERIVED, _VERDICTS = ("metrics", "roles"), ("claims", "phases")
 
 
 def complete(
@@ -38,10 +36,11 @@ def complete(
         return tree
     root = tree.to_dataset(inherit=False)
     root.attrs.pop(UNSEALED, None)
+    replaced = {*_DERIVED, "nulls", *(_VERDICTS if unsealed else ())}
     groups = {
-        name: child.to_dataset(inherit=False)
-        for name, child in tree.children.items()
-        if name in _MEASURED or (name in _VERDICTS and not unsealed)
+        node.path[1:]: node.to_dataset(inherit=False)
+        for node in tree.descendants
+        if node.path.split("/")[1] not in replaced
     }
     if isinstance(results, xr.DataTree) and {*_VERDICTS} & {*results.children} - {*groups}:
         warn(f"{where}: verdicts are left out. Test claims again, by cntbench.claims.")

@@ -415,3 +415,18 @@ def test_the_package_is_a_command(monkeypatch, capsys):
         runpy.run_module("cntbench", run_name="__main__", alter_sys=True)
     assert ended.value.code in (0, None)
     assert capsys.readouterr().out == f"cntbench {cntbench.__version__}\n"
+
+
+def test_groups_that_do_not_follow_from_the_film_are_kept_where_others_are_made_again(
+    film, saved, tmp_path
+):
+    tree = saved[1].copy(deep=False)
+    seen = film["step"].rename("seen")
+    tree["mine"] = xr.DataTree(xr.Dataset({"seen": seen}))
+    tree["mine/nested"] = xr.DataTree(xr.Dataset({"more": seen + 1}))
+    part = tree.isel(checkpoint=[0, 2])
+    with pytest.warns(CntbenchWarning, match="verdicts are left out"):
+        written = cntbench.save_results(part, tmp_path / "part.nc", draws=0)
+    assert {"metrics", "roles", "mine"} <= {*written.children}
+    assert written["mine"]["seen"].values.tolist() == [0, 100]
+    assert written["mine/nested"]["more"].values.tolist() == [1, 101]
