@@ -43,7 +43,7 @@ def resampled(by_prompt: Array, size: int, draws: int, seed: int) -> Array:
 
 
 def circuit_overlap(by_prompt: Array, size: int, *, signed: bool = False, seed: int = 0) -> float:
-    """Return the mean Jaccard index of the circuits of two resamples.
+    """Return the mean Jaccard index of the circuits of two resamples; NaN of a single prompt.
 
     Parameters
     ----------
@@ -52,6 +52,8 @@ def circuit_overlap(by_prompt: Array, size: int, *, signed: bool = False, seed: 
     signed
         Whether edges are ranked by the absolute value of the mean.
     """
+    if by_prompt.shape[-1] < 2:  # all its resamples are the same
+        return np.nan
     means = resampled(by_prompt, size, 2 * PAIRS, seed)
     means = abs(means) if signed else means
     count = top_count(means[0], TOP_EDGES)

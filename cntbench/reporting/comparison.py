@@ -198,7 +198,7 @@ def _stability(dataset: xr.Dataset) -> Iterator[Table]:
     most = int(dataset["prompts"].max())
     for name in dataset["ablation"].values:
         row = dataset.sel(ablation=name)
-        settled = row["settled_at"].item()
+        settled, overlap = row["settled_at"].item(), row["circuit_overlap_mean"].item()
         ends = [
             [row[f"score_prompts_{end}"].sel(purpose=p).item() for end in ("low", "high")]
             for p in purposes
@@ -206,7 +206,7 @@ def _stability(dataset: xr.Dataset) -> Iterator[Table]:
         table.add_row(
             escape(str(name)),
             _with_interval(row, "circuit_overlap"),
-            f">{most}" if np.isnan(settled) else f"{settled:g}",
+            _number(settled, "{:g}") or ("" if np.isnan(overlap) else f">{most}"),
             *("" if np.isnan(low) else f"{low:.2f}–{high:.2f}" for low, high in ends),
         )
     yield table

@@ -81,6 +81,22 @@ def test_resamples_are_of_no_more_prompts_than_a_file_has(cli, trajectory, tmp_p
         assert found.attrs["prompts"] == 5
 
 
+def test_a_single_prompt_has_no_resamples(cli, trajectory, tmp_path):
+    """Its circuits agreed in full, and were said to settle at 1 prompt."""
+    asked = ["compare", *trajectory[:-1], 1, "--circuits", "", "--checkpoints", 1]
+    code, out, err = cli(*asked, "--ablations", "zero", "-o", "c.nc", "-j", 1)
+    assert code == 0, err
+    with xr.open_dataset(tmp_path / "c.nc") as found:
+        assert (
+            found[["overlap_by_prompts", "circuit_overlap_mean", "settled_at"]]
+            .isnull()
+            .all()
+            .to_array()
+            .all()
+        )
+    assert re.search(r"^ zero *$", out, flags=re.MULTILINE)
+
+
 def test_ablations_on_planted_circuits(cli, trajectory, tmp_path):
     names = ["zero", "mean", "zero_direct", "resample_eap"]
     circuits = ["random_dag_sparse", "constant"]
