@@ -313,3 +313,12 @@ def test_the_first_of_two_is_the_one_that_is_not_repeated():
         [row(0, "a", "r"), row(8, "b", "r", status="failed"), row(16, "c", "r", value=2.0)]
     )
     assert [r.status for r in failed] == ["ok", "failed", "duplicate"]
+
+
+def test_a_sample_from_the_middle_holds_whole_numbers(tmp_path):
+    weight = torch.arange(1_000_001).remainder(2000).to(torch.float16)[:, None]
+    save_file({"weight": weight}, path := tmp_path / "model.safetensors")
+    content = path.read_bytes()
+    read = sample_safetensors(lambda a, b: content[a:b], len(content), where="here")
+    expected = sample_tensors({"weight": weight}).values["weight"]
+    np.testing.assert_array_equal(read.values["weight"], expected)

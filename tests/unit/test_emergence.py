@@ -176,3 +176,19 @@ def test_duplicates_and_gaps_do_not_count(film):
     changed["status"][:, :, int(np.flatnonzero(STEPS == 100)[0])] = "duplicate"
     one = emergence(changed, str(film["task"].values[0]))
     assert one.onset.step == 110
+
+
+def test_intervals_are_those_of_the_fewest_prompts(film):
+    width = {}
+    for counts in ((4, 4), (100, 4), (100, 100)):
+        measured = np.where(STEPS < 150, *counts)[None].astype(float)
+        onset = found(
+            film.assign(prompts_measured=(("task", "checkpoint"), measured)), truth(), 0.05
+        ).onset
+        width[counts] = onset.high - onset.low
+    assert width[100, 4] == width[4, 4] > width[100, 100]
+
+
+def test_half_of_the_rise_is_that_to_the_last_value(film):
+    values = np.interp(STEPS, [0, 100, 200, 290], [0.0, 1.0, 0.4, 0.4])
+    assert found(film, values, 1e-6).halfway.step == pytest.approx(20, abs=1)

@@ -442,3 +442,12 @@ def test_a_bad_file_of_the_first_revision_costs_no_other(hub, name, bad):
     else:
         with pytest.raises(CheckpointError, match=name):
             open_trajectory(ALL, quiet)
+
+
+def test_tags_are_revisions_and_a_branch_of_the_same_name_comes_first():
+    tags, branches = (
+        [{"name": name, "targetCommit": commit * 40} for name, commit in named.items()]
+        for named in ({"step0": "a", "step8": "b"}, {"step8": "c", "main": "d"})
+    )
+    commits = client._commits(json.dumps({"tags": tags, "branches": branches}))
+    assert commits == {"step0": "a" * 40, "step8": "c" * 40, "main": "d" * 40}

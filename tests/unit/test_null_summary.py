@@ -158,3 +158,11 @@ def test_special_films_without_warnings(case):
         # Weights that are equal may be moved about, but strengths have other weights besides.
         if metric.null != "strengths" or case != "constant":
             assert np.isnan(found[[Z, P]]).all(), name
+
+
+def test_negative_draws_that_differ_by_rounding_only_have_no_z_score():
+    drawn = -1 - 1e-15 * np.arange(20.0)
+    assert len(set(drawn)) > 1
+    found = null_statistics(np.array(-2.0), drawn)
+    assert np.isnan(found[[Z, P]]).all()
+    assert found[MEAN] == pytest.approx(-1)
