@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from cntbench.errors import StorageError, listed, nearest
-from cntbench.results.schema import VARIABLES
+from cntbench.results.schema import KEPT, VARIABLES
 from cntbench.results.storage import file_name
 
 ABSOLUTE = 4e-6
@@ -67,14 +67,18 @@ def moves(golden: xr.Dataset, film: xr.Dataset) -> list[Move]:
     Raises a `StorageError` if tasks, ablations, checkpoints or components of the two differ, or a
     variable is missing.
     """
-    for dim in map(str, golden.indexes):
+    for dim in (dim for dim in map(str, golden.indexes) if dim in film.indexes):
         _check_labels(dim, *(list(map(str, dataset[dim].values)) for dataset in (golden, film)))
     moved = []
-    for name, variable in VARIABLES.items():
+    for name, variable in {**VARIABLES, **KEPT}.items():
         if variable.type != "float" or (variable.optional and name not in golden):
             continue
         if name not in film:
-            raise StorageError(f"lacks the variable {name!r}, which the golden result has")
+            dim = variable.dims[-1]
+            keep = f"Measure it with --keep {dim}s." if dim in ("prompt", "position") else None
+            raise StorageError(
+                f"lacks the variable {name!r}, which the golden result has", hint=keep
+            )
         before, after = golden[name].values, film[name].values
         distance = excess(before, after)
         for index in map(tuple, np.argwhere(distance > 1)):

@@ -53,6 +53,28 @@ def test_a_result_agrees_with_itself(cli, tmp_path):
     assert f"Nothing has moved: {of_cells + of_models} values of 4 task × ablation." in out
 
 
+def test_values_of_single_prompts_are_compared(cli, tmp_path):
+    """They were counted among the values that had not moved, whatever they were."""
+
+    def with_prompts(film: xr.Dataset, moved: float = 0.0) -> xr.Dataset:
+        kept = film["readout_value"].expand_dims(prompt=np.arange(2)).transpose(..., "prompt")
+        kept = kept.copy(deep=True)
+        kept[{"task": 0, "readout": 0, "checkpoint": 2, "prompt": 1}] += moved
+        return film.assign(readout_value_by_prompt=kept)
+
+    write(tmp_path / "plain.nc")
+    write(tmp_path / "kept.nc", with_prompts)
+    write(tmp_path / "moved.nc", lambda film: with_prompts(film, 1.0))
+    assert cli("golden", "freeze", "kept.nc", "--to", "golden")[0] == 0
+    assert cli("golden", "check", "golden", "--results", "kept.nc")[0] == 0
+    code, out, _ = cli("golden", "check", "golden", "--results", "moved.nc")
+    assert (code, out.count("readout_value_by_prompt induction")) == (1, 2)  # of two ablations
+    code, _, err = cli("golden", "check", "golden", "--results", "plain.nc")
+    assert code == 2
+    assert "lacks the variable 'readout_value_by_prompt', which the golden result has" in err
+    assert "Measure it with --keep prompts." in err
+
+
 def test_the_worst_edges_are_named(cli, tmp_path):
     write(tmp_path / "results.nc")
     write(tmp_path / "moved.nc", shifted)
