@@ -94,7 +94,7 @@ class TokenizerFile(ModelTokenizer):
     @cached_property
     def _fast(self) -> tokenizers.Tokenizer:
         with foreign("is not a tokenizer", self.path):
-            return tokenizers.Tokenizer.from_file(str(self.path))
+            return _whole(tokenizers.Tokenizer.from_file(str(self.path)))
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class TokenizerObject(ModelTokenizer):
                 hint="Pass what transformers' AutoTokenizer.from_pretrained returns for a model "
                 f"that has a {FILE}, or a tokenizers.Tokenizer.",
             )
-        return cls(fast)
+        return cls(_whole(fast))
 
     @property
     def identity(self) -> str:
@@ -127,3 +127,13 @@ class TokenizerObject(ModelTokenizer):
     @property
     def _fast(self) -> tokenizers.Tokenizer:
         return self.fast
+
+
+def _whole(fast: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """Return a tokenizer that neither cuts nor pads texts: transformers leaves both switched on."""
+    if fast.padding is None and fast.truncation is None:
+        return fast
+    whole = tokenizers.Tokenizer.from_str(fast.to_str())
+    whole.no_padding()
+    whole.no_truncation()
+    return whole

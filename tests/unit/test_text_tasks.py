@@ -11,7 +11,7 @@ from support.text import SPECIAL, write_tokenizer
 from support.trajectories import run_cli, write_trajectory
 
 from cntbench.errors import CntbenchError, SpecError
-from cntbench.models.tokenizer import TokenizerFile
+from cntbench.models.tokenizer import TokenizerFile, TokenizerObject
 from cntbench.models.trajectory import open_trajectory
 from cntbench.prompts import Language, generate, random_state
 from cntbench.prompts.generators.sentences import Parameters
@@ -211,3 +211,23 @@ def test_what_is_no_tokenizer_is_said(tmp_path, monkeypatch, capsys):
     )  # fmt: skip
     assert code == 2
     assert "tokenizer.json: is not a tokenizer" in err
+
+
+@pytest.mark.parametrize("limit", [{"pad": 12}, {"cut": 2}, {"pad": 12, "cut": 2}])
+def test_a_tokenizer_that_has_made_batches_neither_cuts_nor_pads(tmp_path, limit):
+    text = "the cat sat on the mat"
+    fast = write_tokenizer(tmp_path, [text])
+    expected = TokenizerObject.of(fast)
+    tokens, identity = expected.encode(text), expected.identity
+    if "pad" in limit:
+        fast.enable_padding(length=limit["pad"])
+    if "cut" in limit:
+        fast.enable_truncation(limit["cut"])
+    fast.save(str(tmp_path / "tokenizer.json"))
+    for tokenizer in (TokenizerObject.of(fast), TokenizerFile(tmp_path / "tokenizer.json")):
+        assert tokenizer.encode(text) == tokens
+    assert TokenizerObject.of(fast).identity == identity
+    assert (fast.padding is not None, fast.truncation is not None) == (
+        "pad" in limit,
+        "cut" in limit,
+    )
