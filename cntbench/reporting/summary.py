@@ -58,7 +58,7 @@ def summary(
         steps = [str(number) for number in dataset["step"].values[counts]]
         raise CntbenchError(
             f"the checkpoint of step {int(dataset['step'][position])} does not count: it is "
-            f"{dataset['status'].values[:, :, position].flat[0]}",
+            f"{audit_results(dataset)[position].status}",
             hint=f"Steps that count: {listed(steps, 12)}.",
         )
     film = dataset.isel(checkpoint=counts)
@@ -156,7 +156,8 @@ def _ranked(strength: xr.DataArray, side: str) -> list[str]:
 def _effects(moment: xr.Dataset, does: Mapping[str, tuple[ScoredBehaviour, ...]]) -> Table:
     effect = moment["readout_effect"].sel(readout="logit_difference")
     error = moment["readout_effect_se"].sel(readout="logit_difference")
-    strongest = np.argsort(-np.abs(effect.values).max(axis=0), kind="stable")[:_ROWS]
+    largest = np.nan_to_num(np.abs(effect.values), nan=-1).max(axis=0)
+    strongest = [i for i in np.argsort(-largest, kind="stable")[:_ROWS] if largest[i] >= 0]
     table = FoldingTable(
         "Change of the logit difference when a component is ablated, on "
         f"{escape(moment['task'].item())} at step {int(moment['step'])} (± standard error), and "
@@ -171,7 +172,9 @@ def _effects(moment: xr.Dataset, does: Mapping[str, tuple[ScoredBehaviour, ...]]
         table.add_row(
             name,
             *(
-                f"{value:+.2f}" + ("" if np.isnan(deviation) else f" ± {deviation:.2f}")
+                ""
+                if np.isnan(value)
+                else f"{value:+.2f}" + ("" if np.isnan(deviation) else f" ± {deviation:.2f}")
                 for value, deviation in rows
             ),
             "\n".join(f"{done.behaviour.name} {done.score:.2f}" for done in does.get(name, ())),

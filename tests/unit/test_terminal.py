@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import pytest
 import xarray as xr
 from rich.console import Console
@@ -83,6 +84,19 @@ def test_a_task_and_a_step_are_shown_where_they_are_named(many):
     assert f"{best:.2f}" in text
     assert "at steps 0, 8, 100" in text
     assert "on induction at step 100" in printed(summary(many), 200)
+
+
+def test_effects_that_were_not_measured_are_left_out(many):
+    """A component without effects by one ablation had come last; one without any, as "+nan"."""
+    film = many.to_dataset().copy(deep=True)
+    film["readout_effect"][:] = np.nan
+    film["readout_effect"].loc[{"source": ["L0.H1", "L1.H0"]}] = 1.0
+    film["readout_effect"].loc[{"source": "L1.H0", "ablation": "zero"}] = np.nan
+    film["readout_effect"].loc[{"source": "L1.H0", "ablation": ABLATIONS[1]}] = 2.0
+    table = printed(summary(xr.DataTree(film)), 120).split("Change of the logit difference")[1]
+    assert "nan" not in table
+    names = [line.split()[0] for line in table.splitlines() if line.startswith(" L")]
+    assert names == ["L1.H0", "L0.H1"]
 
 
 @pytest.mark.parametrize(
