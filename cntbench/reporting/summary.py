@@ -84,8 +84,11 @@ def _prompts(film: xr.Dataset) -> Iterator[Text]:
         return
     counts = film["prompts_measured"].values
     most = int(film.attrs.get("prompts", counts.max()))
+    tasks = json.loads(film.attrs.get("spec", "{}")).get("tasks", {})
+    files = any(task.get("generator") == "file" for task in tasks.values())
     yield Text(
-        f"Prompts until the standard errors of the strongest edges are below {limit:g}: "
+        f"Prompts until the standard errors of the strongest edges are below {limit:g}"
+        f"{', or a file has no more' if files else ''}: "
         f"{counts.min():.0f} to {counts.max():.0f} of {most}, {np.median(counts):g} in the median; "
         f"all {most} in {(counts == most).sum()} of {counts.size} pairs of task and checkpoint. "
         "These errors are stated up to 7 % too small, or more if prompts differ by much, because "

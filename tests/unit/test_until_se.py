@@ -153,6 +153,9 @@ def test_intervals_are_over_the_prompts_of_each_task(checkpoints, tmp_path):
         np.testing.assert_allclose(of_few, expected, rtol=1e-6)
     np.testing.assert_array_equal(both["prompts_measured"], [[12, 12], [3, 3]])
     assert not [*_prompts(both.to_dataset())]
+    plan = plan_for(checkpoints, prompts=12, tasks=("induction", str(few)), until_se=1e-6)
+    [says] = _prompts(run(plan, tmp_path / "until", jobs=1, progress=quiet).tree.to_dataset())
+    assert "edges are below 1e-06, or a file has no more: 3 to 12 of 12," in says.plain
 
 
 def test_it_counts_for_the_identity_only_if_it_is_asked_for(checkpoints):
