@@ -450,3 +450,12 @@ def test_labels_that_xml_cannot_hold_are_refused(tmp_path):
         with pytest.raises(CntbenchError, match="is not allowed in XML"):
             export(bad, tmp_path / name, None)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_repetition_is_exported_as_any_graph_and_a_gap_is_not(tmp_path):
+    root = random_film(names=NAMES, ablations=("zero",))
+    root["status"].loc[{"checkpoint": "step8"}] = "duplicate"
+    root["status"].loc[{"checkpoint": "step100"}] = "failed"
+    paths = export(xr.DataTree(root), tmp_path, "graphml")
+    assert [path.stem for path in paths] == ["step0", "step8", "step16"]
+    assert nx.read_graphml(paths[1]).graph["status"] == "duplicate"

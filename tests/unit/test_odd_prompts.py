@@ -295,3 +295,11 @@ def test_a_mistake_in_the_prompts_is_one_message_and_leaves_nothing_behind(
     assert err.count("error:") == 1
     assert "Traceback" not in err + out
     assert not (tmp_path / "run").exists()
+
+
+def test_a_column_that_is_named_stands_before_that_of_a_known_layout(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("clean,corrupted,correct_idx,incorrect_idx,other_idx\ngave the,gave on,3,4,5\n")
+    [usual], [named] = prompts_of(path), prompts_of(path, columns={"wrong": "other_idx"})
+    assert (usual.decoys.tolist(), named.decoys.tolist()) == ([4], [5])
+    assert named.targets.tolist() == usual.targets.tolist() == [3]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from cntbench.analysis.calibration.simulated import template
 from cntbench.analysis.pooling import pool_films, pool_tests
@@ -151,3 +151,17 @@ def test_a_statistic_below_the_floor_ties_with_the_draws_at_it(monkeypatch):
     phases = next(result for result in results if result.value < 0)
     assert phases.p_value == 1
     assert phases.mid_p_value == pytest.approx((0.5 + 1 + 18 / 2) / 20)
+
+
+def test_the_pooled_interval_is_that_of_the_effects():
+    films = [
+        replace(film_result(value, np.zeros(19)), value=value, null=null)
+        for value, null in ((1.0, 0.2), (1.4, 0.9), (2.0, 1.0))
+    ]
+    effects = np.array([0.8, 0.5, 1.0])
+    half = t.ppf(0.975, 2) * effects.std(ddof=1) / np.sqrt(3)
+    pooled = pool_tests(films, 1.0)
+    assert pooled.effect == pytest.approx(effects.mean())
+    assert (pooled.lower, pooled.upper) == pytest.approx(
+        (effects.mean() - half, effects.mean() + half)
+    )

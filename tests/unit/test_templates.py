@@ -247,6 +247,14 @@ def test_words_have_one_number_of_tokens_wherever_they_stand():
     assert {len(prompt.tokens) for prompt in prompts} == {4}
 
 
+def test_words_that_change_the_text_before_them_are_not_used():
+    """Three words are one token with the ``a`` before them, and have none of their own."""
+    changes = case(text="so a{w}", answer=" x", wrong=" cat")
+    words = {"w": ["cat", "dog", "horse", "owl"]}
+    known = ("x", "cat", "acat", "adog", "ahorse")
+    assert made(known, **changes, words=words).tokens.tolist()[-3:] == [100 + ord(c) for c in "owl"]
+
+
 def test_an_answer_of_several_tokens_needs_a_rule():
     changes = case(answer=" plume", wrong=" plant") | {
         "words": {"animal": PARAMETERS["words"]["animal"]}
