@@ -197,3 +197,15 @@ def test_diagnostics_show_the_first_expectation_that_is_not_met():
     assert found.sel(circuit="null", ablation="mean")["passed"].item() == 1
     assert np.isnan(found.sel(circuit="null", ablation="zero")["passed"])
     assert diagnostics([]).sizes == {"circuit": 0, "ablation": 0}
+
+
+def test_of_a_trained_circuit_only_the_edges_to_the_answer_are_known():
+    scores, true = np.array([[0.1, 0.2, 0.3]]), np.array([[True, False, True]])
+    planted, trained = (
+        Recovery("dag", difficulty, 0, "zero", scores, true, true, true)
+        for difficulty in ("exact", "trained")
+    )
+    assert trained.truth("truth_direct") is trained.truth("truth_total") is None
+    assert trained.truth("truth_readout") is planted.truth("truth_readout") is true
+    assert planted.truth("") is None
+    assert recovery([planted, trained])["difficulty"].values.tolist() == ["exact"]
