@@ -52,6 +52,18 @@ def test_files_of_one_name_keep_their_methods_apart(tmp_path):
     assert list(leaderboard(paths)["ablation"].values) == names
 
 
+def test_a_method_of_another_cost_is_another_method(files):
+    write_dataset(compared({"zero": 0.8}, [9]), files[1], COMPARISON, force=True)
+    assert list(leaderboard(files)["ablation"].values) == ["zero", "mean", "zero (theirs)"]
+
+
+def test_a_file_of_other_numbers_of_models_is_refused(files):
+    fewer = xr.load_dataset(files[1]).isel(seed=slice(1))
+    write_dataset(fewer, files[1], COMPARISON, force=True)
+    with pytest.raises(CntbenchError, match="it has other models of each circuit"):
+        leaderboard(files)
+
+
 def test_the_order_of_circuits_does_not_matter(files):
     expected = leaderboard(files)
     theirs = xr.load_dataset(files[1])

@@ -82,7 +82,9 @@ def test_a_film_taken_apart_and_joined_is_the_film(film):
     marked = film.copy(deep=True)
     marked["status"][:, :, 1] = "duplicate"
     marked["status_reason"][:, :, 1] = "same weights as step0"
-    assert (cntbench.film([marked.isel(checkpoint=[1, 2])])["status"] == "ok").all()
+    alone = cntbench.film([marked.isel(checkpoint=[1, 2])])
+    assert (alone["status"] == "ok").all()
+    assert (alone["status_reason"] == "").all()
 
 
 def test_what_is_kept_of_prompts_is_joined_and_selected():
