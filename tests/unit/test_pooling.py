@@ -7,13 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.stats import norm, t
+from support.films import random_film
 
 from cntbench.analysis.calibration.simulated import template
 from cntbench.analysis.pooling import pool_films, pool_tests
+from cntbench.comparison.claims import check_independent
 from cntbench.dynamics.claim import VerdictRule
 from cntbench.dynamics.claims import ClaimTestResult, examine
 from cntbench.dynamics.statistics.distinct_phases import Parameters
+from cntbench.errors import CntbenchError
 from cntbench.runs.catalogue import load_catalogue
 
 #: Pools of each kind; docs/calibration.md says of how many its figures are.
@@ -165,3 +169,19 @@ def test_the_pooled_interval_is_that_of_the_effects():
     assert (pooled.lower, pooled.upper) == pytest.approx(
         (effects.mean() - half, effects.mean() + half)
     )
+
+
+def test_results_of_one_training_run_are_not_pooled():
+    """They may start from the same weights, and be of one run on other tasks."""
+
+    def trees(*revisions, tasks=("induction", "induction")):
+        return {
+            name: xr.DataTree(random_film(revisions=[*own], tasks=[task]))
+            for name, own, task in zip(("first", "second"), revisions, tasks, strict=True)
+        }
+
+    check_independent(trees("abc", "ade"))
+    check_independent(trees("abc", "abe", tasks=("induction", "bigram")))
+    with pytest.raises(CntbenchError, match="2 checkpoints of it are those of first") as error:
+        check_independent(trees("abc", "abe"))
+    assert error.value.where == "second"
