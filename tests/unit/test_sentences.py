@@ -223,6 +223,15 @@ def test_methods_that_are_tested_on_other_circuits_are_compared_by_shares(tests,
     assert decision([], methods).startswith(says)
 
 
+def test_which_ablations_order_the_edges_most_and_least_alike():
+    alike = np.array([[[1, 0.9, 0.2], [0.9, 1, 0.4], [0.2, 0.4, 1]]])
+    agreement = Agreement(("t",), ("a", "b", "c"), alike, alike, alike)
+    assert which_method("t", agreement, SimpleNamespace(method=(), verdict=None)).points == (
+        "On t, the rank correlation of edges is highest for b and a (ρ = 0.90) and lowest for c "
+        "and a (ρ = 0.20).",
+    )
+
+
 def test_the_best_of_all_methods_is_named_beside_a_method_without_a_score():
     """One of the result's two methods was not measured on circuits, and another one was."""
     recovery = {"a": 0.6, "new": np.nan, "c": 0.9}
