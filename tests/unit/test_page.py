@@ -517,7 +517,13 @@ def test_an_effect_is_named_with_the_ablation_that_has_it(root):
         "ablating L0.MLP raises the logit difference on induction by 20.00 ± 0.10 "
         f"({second} ablation), followed by L1.MLP."
     )
-    assert says in said(xr.DataTree(changed))["Which components carry it?"]
+    elsewhere = {**at, "task": "bigram"}
+    changed["readout_effect"].loc[elsewhere] = 0.5
+    changed["readout_effect"].loc[{**elsewhere, "source": "L0.MLP", "ablation": first}] = -4.0
+    changed["readout_effect"].loc[{**elsewhere, "source": "L0.H0"}] = 8.0  # carries nothing
+    found = said(xr.DataTree(changed))["Which components carry it?"]
+    assert says in found
+    assert "the largest change from ablating any of them is 4.00 on bigram." in found
     changed["readout_effect"].loc[{**at, "ablation": first}] = np.nan
     assert says in said(xr.DataTree(changed))["Which components carry it?"]
     view = circuit(xr.DataTree(changed), "induction")
