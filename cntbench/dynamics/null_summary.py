@@ -67,9 +67,9 @@ def null_summary(
     at = np.arange(len(film)) if over_time else compared_checkpoints(len(film), size, draws)
     drawn: dict[str, list[NDArray[np.floating]]] = {name: [] for name in names}
     for batch in drawn_batches(film.take(at), null, rng, draws):
-        size = max(1, BATCH_BYTES // max(1, batch[0].nbytes))
-        for first in range(0, len(batch), size):
-            weights = batch[first : first + size]
+        at_once = max(1, BATCH_BYTES // max(1, batch[0].nbytes))
+        for first in range(0, len(batch), at_once):
+            weights = batch[first : first + at_once]
             graphs = _graphs(film.take(at[: weights.shape[1]]), weights)
             for name in names:
                 drawn[name].append(graphs.metric(name))
