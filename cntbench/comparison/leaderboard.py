@@ -62,7 +62,10 @@ def leaderboard(paths: Sequence[Path]) -> xr.Dataset:
             )
             labels = (name, f"{name} ({Path(path).stem})", f"{name} ({path})")
             label = next(known, None) or next(label for label in labels if label not in methods)
-            methods.setdefault(label, (name, method.assign_coords(ablation=label)))
+            method = method.assign_coords(ablation=label)
+            if label in methods:  # its file may lack the diagnostics
+                method = methods[label][1].combine_first(method)
+            methods[label] = name, method
             origins.setdefault(label, []).append(path)
     columns = [method for _, method in methods.values()]
     joined = xr.concat(columns, dim="ablation", combine_attrs="drop_conflicts")

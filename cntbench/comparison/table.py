@@ -76,10 +76,10 @@ def _stability(trained: xr.Dataset) -> xr.Dataset:
     dataset = trained[["overlap_by_prompts"]]
     mean = dataset["overlap_by_prompts"].mean("task", keep_attrs=True)
     last = mean.isel(prompts=-1, drop=True)
-    about = "Jaccard index of the circuits of two resamples of all prompts"
+    numbers = [int(n) for n in dataset["prompts"].values]
+    about = f"Jaccard index of the circuits of two resamples of {numbers[-1]} prompts"
     dataset = dataset.assign(interval_over_checkpoints(last, "circuit_overlap", about))
     over_checkpoints = mean.mean("checkpoint").transpose("ablation", "prompts").values
-    numbers = [int(n) for n in dataset["prompts"].values]
     dataset["settled_at"] = (
         "ablation",
         [settled_at(numbers, row) for row in over_checkpoints],

@@ -130,10 +130,16 @@ class TokenizerObject(ModelTokenizer):
 
 
 def _whole(fast: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """Return a tokenizer that neither cuts nor pads texts: transformers leaves both switched on."""
-    if fast.padding is None and fast.truncation is None:
+    """Return a tokenizer that neither cuts nor pads texts, nor merges at random.
+
+    Transformers leaves the former switched on; the latter, BPE dropout, is meant for training.
+    """
+    dropout = getattr(fast.model, "dropout", None)
+    if fast.padding is None and fast.truncation is None and not dropout:
         return fast
     whole = tokenizers.Tokenizer.from_str(fast.to_str())
     whole.no_padding()
     whole.no_truncation()
+    if dropout:
+        whole.model.dropout = None
     return whole

@@ -23,6 +23,7 @@ from typing import Literal
 import pytest
 
 REPOSITORY = "lab/tiny"
+JSON = {"Content-Type": "application/json"}
 
 #: What may go wrong with a file: the server answers ``status``; never answers; closes the
 #: connection after ``size`` bytes; serves the file's first ``size`` bytes as if they were all; or
@@ -69,6 +70,8 @@ class Hub:
         Method, revision (or ``""``), and file of each request about the repository, in order.
     hashes
         Whether the lists of files have hashes of large ones.
+    page
+        Files on a page of such a list.
     sent
         Bytes of files, by revision and file.
     slept
@@ -85,6 +88,7 @@ class Hub:
     hanging: int = 0
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     hashes: bool = True
+    page: int = 1000
     sent: Counter[tuple[str, str]] = field(default_factory=Counter)
     slept: list[float] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -172,13 +176,11 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, listed, {"Content-Type": "application/json"})
         elif revision not in self.hub.revisions():
             self.refuse(404, "RevisionNotFound")
+        elif file == "tree":
+            self.listing(self.files(revision))
         elif asked["list"]:
-            told = (
-                self.files(revision)
-                if file == "tree"
-                else {"id": self.hub.repository, "sha": commit}
-            )
-            self.reply(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
+            told = {"id": self.hub.repository, "sha": commit}
+            self.reply(200, json.dumps(told).encode(), JSON)
         elif self.hub.gated:
             self.refuse(403, "GatedRepo")
         else:
@@ -192,6 +194,15 @@ class Handler(BaseHTTPRequestHandler):
             if name not in self.hub.hidden
         ]
         return json.dumps({"branches": branches, "tags": [], "converts": []}).encode()
+
+    def listing(self, files: list[dict[str, object]]) -> None:
+        """Answer with a page of a list of files, and the address of the next one."""
+        path, _, query = self.path.partition("?")
+        start = int(query.partition("cursor=")[2] or 0)
+        stop = start + self.hub.page
+        link = f'<{self.hub.endpoint}{path}?cursor={stop}>; rel="next"'
+        headers = {**JSON, "Link": link} if stop < len(files) else JSON
+        self.reply(200, json.dumps(files[start:stop]).encode(), headers)
 
     def files(self, revision: str) -> list[dict[str, object]]:
         """Return the list of a revision's files."""

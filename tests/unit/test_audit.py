@@ -137,6 +137,12 @@ def test_whole_downloads_and_reads_all(hub):
     assert hub.sent["step0", "model.safetensors"] == size
 
 
+def test_a_list_of_files_is_read_to_its_last_page(hub):
+    hub.page = 1
+    assert len(list((hub.folder / "step0").iterdir())) > 1
+    assert problems(by_hub(hub)) == {}
+
+
 def test_without_hashes_files_are_told_apart_by_their_samples(hub):
     hub.hashes = False
     shutil.copy(hub.folder / "step0" / "model.safetensors", hub.folder / "step10")

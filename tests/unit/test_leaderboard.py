@@ -52,6 +52,16 @@ def test_files_of_one_name_keep_their_methods_apart(tmp_path):
     assert list(leaderboard(paths)["ablation"].values) == names
 
 
+def test_the_diagnostics_that_a_method_passes_may_stand_in_any_of_its_files(tmp_path):
+    files = [tmp_path / "without.nc", tmp_path / "with.nc"]  # those of the first method of each
+    write_dataset(compared({"mean": 0.9, "zero": 0.8}, [5, 4]), files[0], COMPARISON)
+    write_dataset(compared({"zero": 0.8}, [4]), files[1], COMPARISON)
+    for order in (files, files[::-1]):
+        zero = leaderboard(order).sel(ablation="zero")
+        assert zero["origin"].item() == "; ".join(map(str, order))
+        assert (zero["passed_count"], zero["tested_count"]) == (1, 1)
+
+
 def test_a_method_of_another_cost_is_another_method(files):
     write_dataset(compared({"zero": 0.8}, [9]), files[1], COMPARISON, force=True)
     assert list(leaderboard(files)["ablation"].values) == ["zero", "mean", "zero (theirs)"]

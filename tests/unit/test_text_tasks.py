@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 from support.runs import quiet, write_study
@@ -231,3 +232,15 @@ def test_a_tokenizer_that_has_made_batches_neither_cuts_nor_pads(tmp_path, limit
         "pad" in limit,
         "cut" in limit,
     )
+
+
+def test_a_tokenizer_that_merges_at_random_in_training_does_not_here(tmp_path):
+    text = "the cat sat on the mat " * 8
+    fast = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token="?"))
+    fast.train_from_iterator([text], tokenizers.trainers.BpeTrainer(show_progress=False))
+    expected = TokenizerObject.of(fast).encode(text)
+    fast.model.dropout = 0.5
+    fast.save(str(tmp_path / "tokenizer.json"))
+    for tokenizer in (TokenizerObject.of(fast), TokenizerFile(tmp_path / "tokenizer.json")):
+        assert tokenizer.encode(text) == expected
+    assert fast.model.dropout == 0.5

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +71,7 @@ def references(repository: str, revisions: Iterable[str]) -> References:
     """
     silence_hub()
     try:
-        commits = _commits(_get(f"{repository}/refs"))
+        commits = _commits(next(_pages(f"{repository}/refs")))
     except Exception as error:
         if not problems.is_from_outside(error):
             raise
@@ -133,7 +133,8 @@ def listing(repository: str, commit: str, *, where: str) -> dict[str, ListedFile
             str(file["path"]): ListedFile(
                 int(file["size"]), str((file.get("lfs") or {}).get("oid", ""))
             )
-            for file in parse_json(_get(f"{repository}/tree/{commit}"))
+            for page in _pages(f"{repository}/tree/{commit}")
+            for file in parse_json(page)
             if file["type"] == "file"
         }
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -182,18 +183,21 @@ def cached(repository: str, commit: str) -> Path | None:
     return Path(path).parent if isinstance(path, str) else None
 
 
-def _get(path: str) -> str:
-    """Return the answer of the hub's API about a model."""
-    with patient():
-        response = http_backoff(
-            "GET",
-            f"{constants.ENDPOINT}/api/models/{path}",
-            max_retries=ATTEMPTS,
-            timeout=constants.HF_HUB_ETAG_TIMEOUT,
-            headers=build_hf_headers(),
-        )
-    hf_raise_for_status(response)
-    return response.text
+def _pages(path: str) -> Iterator[str]:
+    """Yield the answers of the hub's API about a model: one, or the pages of a long list."""
+    url = f"{constants.ENDPOINT}/api/models/{path}"
+    while url:
+        with patient():
+            response = http_backoff(
+                "GET",
+                url,
+                max_retries=ATTEMPTS,
+                timeout=constants.HF_HUB_ETAG_TIMEOUT,
+                headers=build_hf_headers(),
+            )
+        hf_raise_for_status(response)
+        yield response.text
+        url = response.links.get("next", {}).get("url", "")
 
 
 def _is_known_to_lack(repository: str, commit: str, name: str) -> bool:
