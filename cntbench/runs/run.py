@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,18 @@ import xarray as xr
 from cntbench.analysis.derived import NullDraws, derived
 from cntbench.analysis.verdicts import earlier_verdicts, verdicts
 from cntbench.components import feasible
-from cntbench.errors import ParityError
+from cntbench.errors import ParityError, warn
 from cntbench.files.attributes import __version__
 from cntbench.models.device import check_precision
 from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
 from cntbench.parallel import Progress
 from cntbench.plugins import sources_attribute
+from cntbench.results.checking import valid_tree
 from cntbench.results.failure import Failure, Mismatch
 from cntbench.results.film import film, unmeasured, untrained_group
+from cntbench.results.group_schema import GROUPS
 from cntbench.results.storage import write_results
-from cntbench.results.tree import result_tree
+from cntbench.results.tree import groups_of, result_tree
 from cntbench.runs.executors import processes
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.known_edges import known_edges
@@ -215,21 +219,38 @@ def combine(
         groups |= verdicts(root, untrained, plan.claims, draws, earlier=earlier)
     else:
         groups |= earlier_verdicts(root, untrained, earlier)
-    groups |= _added(earlier, root)
     comparison = known_edges(plan, jobs=jobs, progress=progress)
     if comparison is not None:
         groups[COMPARISON] = comparison
-    tree = result_tree({"/": root, **groups})
+    tree = result_tree({"/": root, **groups, **_added(earlier, root, folder)})
     write_results(tree, folder.results)
     return tree
 
 
-def _added(earlier: xr.DataTree | None, root: xr.Dataset) -> dict[str, xr.Dataset]:
-    """Return the circuits that were added to an earlier result, if the film has their weights."""
-    group = None if earlier is None else earlier.children.get(CIRCUITS)
-    if group is None or group.attrs.get("revision") not in root["revision"].values:
-        return {}
-    return {CIRCUITS: group.to_dataset(inherit=False)}
+def _added(
+    earlier: xr.DataTree | None, root: xr.Dataset, folder: RunFolder
+) -> dict[str, xr.Dataset]:
+    """Return the groups that users have added to an earlier result, if they fit the film.
+
+    The earlier result is kept as well if some do not fit: it may be of other checkpoints.
+    """
+    added = {
+        node.path: node.to_dataset(inherit=False)
+        for node in (() if earlier is None else earlier.descendants)
+        if node.path.split("/")[1] not in {*GROUPS} - {CIRCUITS}
+    }
+    numbered = (folder.results.with_stem(f"{folder.results.stem}-{n}") for n in count(1))
+    copy = next(path for path in numbered if not path.exists())
+    where = f"{folder.results}, now {copy.name}"
+    fitting = groups_of(valid_tree({"/": root, **added}, where))
+    circuits = fitting.get(f"/{CIRCUITS}")
+    if circuits is not None and circuits.attrs.get("revision") not in root["revision"].values:
+        warn(f"{where}: group {CIRCUITS!r} is left out: it is of a checkpoint that is left out.")
+        del fitting[f"/{CIRCUITS}"]
+    kept = {path: fitting[path] for path in added if path in fitting}
+    if len(kept) < len(added):
+        shutil.copy2(folder.results, copy)
+    return kept
 
 
 def _measure(

@@ -17,7 +17,7 @@ from support.runs import plan_for, quiet
 from support.trajectories import write_trajectory
 
 import cntbench
-from cntbench.errors import CntbenchError
+from cntbench.errors import CntbenchError, CntbenchWarning
 from cntbench.reporting.page.circuits import circuits_section
 from cntbench.results.storage import open_results, read_netcdf
 from cntbench.runs.run import run
@@ -44,19 +44,33 @@ def cli(cli, monkeypatch, tmp_path, measured):
     return cli
 
 
-def test_a_run_keeps_circuits_that_were_added_of_weights_that_it_has(cli, measured, tmp_path):
+def test_a_run_keeps_what_was_added_to_a_film_that_it_has(cli, measured, tmp_path):
     shutil.copytree(measured / "run", tmp_path / "run")
     options = ["run/results.nc", "--budgets", "50", "--draws", "1", "--add"]
     assert cli("circuit", *options)[0] == 0
-    added = open_results(tmp_path / "run" / "results.nc")["faithfulness"].to_dataset()
-    tasks = ("induction", "counterfactual_repeat")
-    keys = {"tasks": tasks, "ablations": METHODS, "prompts": 3}
-    for checkpoints, kept in (("", True), ("step0", False)):
-        plan = plan_for(measured / "checkpoints", **keys, checkpoints=checkpoints)
-        found = open_results(run(plan, tmp_path / "run", jobs=1, progress=quiet).path)
-        assert ("faithfulness" in found.children) == kept
-        if kept:
-            xr.testing.assert_identical(found["faithfulness"].to_dataset(), added)
+    path = tmp_path / "run" / "results.nc"
+    tree = open_results(path)
+    tree["of/mine"] = xr.DataTree(
+        xr.Dataset({"total": tree["influence"].sum(["source", "target"])})
+    )
+    tree["words"] = xr.DataTree(xr.Dataset(attrs={"told": "twice"}))
+    cntbench.save_results(tree, path, force=True)
+    before = open_results(path)
+
+    def again(checkpoints=""):
+        tasks = ("induction", "counterfactual_repeat")
+        keys = {"tasks": tasks, "ablations": METHODS, "prompts": 3, "checkpoints": checkpoints}
+        plan = plan_for(measured / "checkpoints", **keys)
+        return open_results(run(plan, tmp_path / "run", jobs=1, progress=quiet).path)
+
+    xr.testing.assert_identical(again(), before)
+    with pytest.warns(CntbenchWarning, match="now results-1.nc: group") as told:
+        found = again("step0")
+    assert [str(warning.message).split("'")[1] for warning in told] == ["of/mine", "faithfulness"]
+    names = ("faithfulness", "of/mine", "words")
+    assert [f"/{name}" in found.groups for name in names] == [False, False, True]
+    assert found["words"].attrs == {"told": "twice"}
+    xr.testing.assert_identical(open_results(path.with_name("results-1.nc")), before)
 
 
 def test_circuits_are_added_to_those_of_the_same_choice(cli, tmp_path):
