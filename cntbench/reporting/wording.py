@@ -21,13 +21,15 @@ def number(value: float, digits: int = 2) -> str:
 
 
 def with_error(value: float, error: float) -> str:
-    """Format a value with its standard error.
+    """Format a value with its standard error, which says nothing where no prompt differs.
 
     Examples
     --------
-    >>> with_error(-5.293, 0.2)
-    '−5.29 ± 0.20'
+    >>> with_error(-5.293, 0.2), with_error(1, 0)
+    ('−5.29 ± 0.20', '1.00 on every prompt')
     """
+    if error == 0:
+        return f"{number(value)} on every prompt"
     return number(value) if np.isnan(error) else f"{number(value)} ± {number(error)}"
 
 
