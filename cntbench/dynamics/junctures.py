@@ -17,7 +17,7 @@ PART, ERRORS = 0.3, 5.0
 ALIGNMENT = {
     "readout_step": "step in the middle of the window in which the readout changes most",
     "readout_distance": "boundary minus that, in checkpoints",
-    "readout_chance": "part of the checkpoints that lie at least as near to a boundary",
+    "readout_chance": "part of all windows of that length whose middles are as near to a boundary",
 }
 
 
@@ -30,7 +30,7 @@ def juncture(film: Film, readout: str) -> slice:
     """Return the transitions of the window in which a readout improves most.
 
     Raises an `Undefined` if the improvement is a small share of the readout's range, or within its
-    standard errors.
+    standard errors, or if these are unknown.
 
     Returns
     -------
@@ -41,7 +41,9 @@ def juncture(film: Film, readout: str) -> slice:
     errors = film.readout_errors[film.readout_names.index(readout)]
     size = window(film)
     gains = (values[size:] - values[:-size]) * find("readout", readout).BETTER
-    if np.isnan(values).any() or not len(gains):
+    if not len(gains):
+        raise Undefined(f"needs {size + 1} checkpoints, has {len(film)}")
+    if np.isnan(values).any():
         raise Undefined(f"{readout} is not defined at every checkpoint")
     start = int(gains.argmax())
     largest, extent = float(gains[start]), float(np.ptp(values))
@@ -51,6 +53,8 @@ def juncture(film: Film, readout: str) -> slice:
             f": its steepest improvement is {largest / extent:.0%} of its range" if extent else ""
         )
         raise Undefined(f"{readout} has no learning juncture{part}")
+    if np.isnan(noise):
+        raise Undefined(f"the standard errors of {readout} were not measured")
     if largest < ERRORS * noise:
         raise Undefined(
             f"{readout} has no learning juncture: its steepest improvement is within its noise"
@@ -73,15 +77,16 @@ def align(film: Film, phases: Phases) -> dict[str, Array]:
     size = window(film)
     # A boundary lies between two checkpoints.
     boundaries = phases.boundaries - 0.5
-    nearest = np.abs(np.arange(len(film))[:, None] - boundaries).min(axis=1, initial=np.inf)
+    middles = np.arange(len(film) - size) + size / 2
+    nearest = np.abs(middles[:, None] - boundaries).min(axis=1, initial=np.inf)
     for index, readout in enumerate(film.readout_names):
         values = film.readout(readout)
         change = np.abs(values[size:] - values[:-size])
         if not len(change) or np.isnan(values).any() or not change.max():
             continue
-        middle = int(change.argmax()) + size / 2
-        step[index] = np.interp(middle, np.arange(len(film)), film.step)
-        distance[index] = boundaries - middle
+        at = int(change.argmax())
+        step[index] = np.interp(middles[at], np.arange(len(film)), film.step)
+        distance[index] = boundaries - middles[at]
         if len(boundaries):
-            chance[index] = (nearest <= np.abs(distance[index]).min()).mean()
+            chance[index] = (nearest <= nearest[at]).mean()
     return dict(zip(ALIGNMENT, (step, distance, chance), strict=True))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cntbench.analysis.calibration.simulated import frozen, phased, planted, template
-from cntbench.dynamics.junctures import align
+from cntbench.dynamics.junctures import align, window
 from cntbench.dynamics.phases import NAMES, Phases, concentration, find_phases, name_phases, settled
 from cntbench.dynamics.segments import (
     WIDEST,
@@ -330,9 +330,23 @@ def test_boundaries_are_held_against_the_readouts_steepest_change():
     for name in ("cross_entropy", "logit_difference"):
         assert np.isnan(found["readout_step"][known_readouts().index(name)])
     nearest = np.abs(found["readout_distance"][place]).min()
-    near = [min(abs(at - 29.5), abs(at - 51.5)) <= nearest for at in range(100)]
+    near = [min(abs(at + 4 - 29.5), abs(at + 4 - 51.5)) <= nearest for at in range(92)]
     assert found["readout_chance"][place] == np.mean(near)
     assert np.isnan(align(replace(base, readouts=readouts), phases_at())["readout_chance"]).all()
+
+
+@pytest.mark.parametrize("checkpoints", [40, 100])
+@pytest.mark.parametrize("jump", [11, 15, 20])
+def test_the_window_itself_is_among_those_as_near_to_a_boundary(checkpoints, jump):
+    base = template(checkpoints=checkpoints)
+    readouts = base.readouts + np.clip(np.arange(checkpoints) - jump, 0, 3)
+    size = window(base)
+    for boundary in range(5, 25):
+        found = align(replace(base, readouts=readouts), phases_at(boundary))
+        starts = np.arange(checkpoints - size)
+        apart = np.abs(starts + size / 2 - (boundary - 0.5))
+        chance = np.mean(apart <= np.abs(found["readout_distance"][0, 0]))
+        assert found["readout_chance"][0] == chance >= 1 / len(starts)
 
 
 def test_a_further_transition_raises_the_advantage_by_four_hundredths():

@@ -407,10 +407,44 @@ def learning(start: int, stop: int, *, checkpoints: int = 100, error: float = 0.
     return replace(base, readouts=readouts, readout_errors=errors)
 
 
+def with_a_gap(film: Film) -> Film:
+    """A film without readouts at one checkpoint."""
+    readouts = film.readouts.copy()
+    readouts[:, 70] = np.nan
+    return replace(film, readouts=readouts)
+
+
 def test_the_juncture_is_where_a_readout_improves_most():
     one = learning(40, 48)
     assert window(one) == 8
     assert juncture(one, "cross_entropy") == slice(40, 48)
+    assert window(one.take(slice(3))) == 2
+    small = replace(one, readouts=one.readouts / 999, readout_errors=one.readout_errors / 999)
+    assert juncture(small, "cross_entropy") == slice(40, 48)
+
+
+@pytest.mark.parametrize(("at", "counts"), [(32, False), (40, True), (48, True), (56, False)])
+def test_a_juncture_stands_out_from_the_noise_at_its_two_ends(at, counts):
+    one = learning(40, 48)
+    for error, found in ((0.59, True), (0.61, not counts)):  # its improvement is 3
+        errors = one.readout_errors * 0
+        errors[:, at] = error
+        noisy = replace(one, readout_errors=errors)
+        if found:
+            assert juncture(noisy, "cross_entropy") == slice(40, 48)
+        else:
+            with pytest.raises(Undefined, match="within its noise"):
+                juncture(noisy, "cross_entropy")
+
+
+@pytest.mark.parametrize(("length", "found"), [(26, True), (28, False)])
+def test_a_juncture_is_three_tenths_of_the_range_or_more(length, found):
+    one = learning(20, 20 + length)  # its window holds 8 checkpoints
+    if found:
+        assert juncture(one, "cross_entropy") == slice(20, 28)
+    else:
+        with pytest.raises(Undefined, match="29% of its range"):
+            juncture(one, "cross_entropy")
 
 
 def test_a_readout_that_was_not_measured_has_no_juncture():
@@ -423,9 +457,13 @@ def test_a_readout_that_was_not_measured_has_no_juncture():
     [
         (learning(0, 99), "its steepest improvement is 8% of its range"),
         (learning(40, 48, error=1.0), "its steepest improvement is within its noise"),
+        (learning(40, 48, error=np.nan), "standard errors of cross_entropy were not measured"),
         (learning(40, 48).take(slice(60, None)), "cross_entropy has no learning juncture"),
+        (learning(40, 48, error=0.0).take(slice(60, None)), "has no learning juncture$"),
         (replace(learning(4, 8), readouts=-learning(4, 8).readouts), "0% of its range"),
         (replace(learning(4, 8), readouts=np.nan * learning(4, 8).readouts), "is not defined"),
+        (with_a_gap(learning(40, 48)), "is not defined at every checkpoint"),
+        (learning(40, 48).take(slice(40, 42)), "needs 3 checkpoints, has 2"),
     ],
 )
 def test_what_is_no_juncture_is_said(one, says):
