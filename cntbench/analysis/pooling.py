@@ -34,10 +34,12 @@ _FOUND = special.ndtri(1 - LEVEL)
 def pool_films(
     films: Sequence[Sequence[ClaimTestResult]], rule: VerdictRule
 ) -> Sequence[ClaimTestResult]:
-    """Pool the films that answer all tests of a claim."""
+    """Pool the films that answer all tests of a claim; one of several is no pool."""
     answering = [tests for tests in films if not any(test.reason for test in tests)]
+    if len(films) > 1 == len(answering):
+        return [ClaimTestResult(reason=f"only 1 of {len(films)} films answers")] * len(films[0])
     if len(answering) < 2:
-        return (answering or films)[0]
+        return films[0]
     return [*map(pool_tests, zip(*answering, strict=True), rule.minimum)]
 
 

@@ -177,7 +177,7 @@ def pooled_judgements(
         in_files = [
             group.sel(task=task, ablation=ablation)
             for group in groups
-            if task in group["task"] and ablation in group["ablation"]
+            if _has(group, task, ablation)
         ]
         results = [
             pool_films([claim_results(cell, index) for cell in in_files], rules[index])
@@ -185,9 +185,14 @@ def pooled_judgements(
         ]
         judgements += [
             _judgement(task, ablation, index, verdict, in_files, results[index])
-            for index, verdict in enumerate(judge(rules, results, several=len(groups) > 1))
+            for index, verdict in enumerate(judge(rules, results, several=len(in_files) > 1))
         ]
     return judgements
+
+
+def _has(group: xr.Dataset, task: str, ablation: str) -> bool:
+    """Return whether a file has a task and an ablation."""
+    return task in group["task"] and ablation in group["ablation"]
 
 
 def too_short(judgements: Sequence[Judgement]) -> str:
@@ -244,13 +249,14 @@ def pooled_claims(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> 
     Parameters
     ----------
     trees
-        Results of the same tasks and ablations, by name, such as ``seed0``.
+        Results by name, such as ``seed0``.
 
     Returns
     -------
     xarray.Dataset or None
         Verdicts, effects and p-values, dims ``task, ablation, claim``; ``film_verdict``, the
-        verdict on each film, also has dim ``film``. None if there are no common claims.
+        verdict on each film, also has dim ``film``, and is empty where the film lacks the task or
+        the ablation. None if there are no common claims.
 
     Raises
     ------
@@ -270,7 +276,7 @@ def pooled_claims(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> 
     ]
     if len(groups) < len(trees) or not common:
         return None
-    return _pooled_dataset(pooled_judgements([*groups.values()], common), list(groups))
+    return _pooled_dataset(pooled_judgements([*groups.values()], common), groups)
 
 
 def with_pooled_claims(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> xr.DataTree:
@@ -279,7 +285,7 @@ def with_pooled_claims(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]
     return xr.DataTree.from_dict({**trees, **({} if pooled is None else {"claims": pooled})})
 
 
-def _pooled_dataset(judgements: Sequence[Judgement], films: Sequence[str]) -> xr.Dataset:
+def _pooled_dataset(judgements: Sequence[Judgement], films: Mapping[str, xr.Dataset]) -> xr.Dataset:
     dims = ("task", "ablation", "claim")
     labels = {dim: list(dict.fromkeys(getattr(j, dim) for j in judgements)) for dim in dims}
     shape = [len(labels[dim]) for dim in dims]
@@ -300,7 +306,8 @@ def _pooled_dataset(judgements: Sequence[Judgement], films: Sequence[str]) -> xr
         }
         for name, value in case.items():
             (texts if name in texts else values)[name][cell] = value
-        of_films[cell][:] = judgement.file_verdicts
+        have = [_has(group, judgement.task, judgement.ablation) for group in films.values()]
+        of_films[cell][have] = judgement.file_verdicts
     return xr.Dataset(
         {
             **{name: (dims, texts[name], {"long_name": _LABELS[name]}) for name in texts},

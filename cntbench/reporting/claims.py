@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import xarray as xr
@@ -131,16 +132,20 @@ def _lags(trees: Sequence[xr.DataTree]) -> RenderableType:
     """Return a table of the gap in stability over lags, a mean over the results."""
     if not all("phases" in tree.children for tree in trees):
         return Group()
-    groups = [tree.children["phases"].to_dataset(inherit=True) for tree in trees]
-    gap = xr.concat([g["stability_gap"] for g in groups], "file", join="inner").mean("file")
+    gaps = [tree.children["phases"].to_dataset(inherit=True)["stability_gap"] for tree in trees]
+    mean = xr.concat(gaps, "file", join="outer").mean("file")
     title = "Stability of spreaders' order minus gatherers' (τ among peers) at a lag of"
-    shares = [f"{100 * lag:g} %" for lag in gap["lag"].values]
+    shares = [f"{100 * lag:g} %" for lag in mean["lag"].values]
     table = FoldingTable(title, text=["task", "ablation"], numbers=shares)
-    for task in gap["task"].values:
-        for ablation in gap["ablation"].values:
-            row = gap.sel(task=task, ablation=ablation).values
-            table.add_row(escape(str(task)), escape(str(ablation)), *map(number, row))
-    note = Text("Lags are shares of the film.", style="dim")
+    tasks, ablations = (
+        dict.fromkeys(str(n) for gap in gaps for n in gap[dim].values)
+        for dim in ("task", "ablation")
+    )
+    for task, ablation in product(tasks, ablations):
+        row = mean.sel(task=task, ablation=ablation).values
+        if not np.isnan(row).all():
+            table.add_row(escape(task), escape(ablation), *map(number, row))
+    note = Text("Lags are shares of the film, and at least one checkpoint.", style="dim")
     return Group(table, note)
 
 

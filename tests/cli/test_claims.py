@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from support.trajectories import write_trajectory
 
 from cntbench.analysis.verdicts import add_verdicts
 from cntbench.reporting.claims import claims_report
+from cntbench.reporting.wording import number
 from cntbench.results.storage import open_results, write_results
 from cntbench.runs.catalogue import load_catalogue
 
@@ -89,6 +92,35 @@ def test_several_files_are_pooled_and_the_spread_is_shown(cli, result):
     assert "three_phases" not in out
     for path in paths:
         assert list(open_results(path)["claims"]["claim"].values) == ["spreader_hierarchy"]
+
+
+@pytest.mark.parametrize("wide", [1, 2])
+def test_files_of_other_tasks_and_ablations_are_pooled_where_they_have_them(cli, result, wide):
+    names = [str(result(f"{seed}.nc", seed=seed, tasks=("induction", "bigram")).name)
+             for seed in range(wide)]  # fmt: skip
+    names.append(result("other.nc", seed=8, tasks=("bigram", "ioi"), ablations=("mean",)).name)
+    chosen = ["--claims", "gatherers_less_stable", "-o", "pooled.nc"]
+    code, out, err = cli("claims", *names, *OPTIONS, *chosen)
+    assert (code, err) == (0, "")
+    lags = out[out.index("Stability of spreaders") :]
+    trees = {name: open_results(Path(name)) for name in names}
+    own = {name: tree["claims"].to_dataset(inherit=True) for name, tree in trees.items()}
+    gaps = {name: tree["phases"]["stability_gap"] for name, tree in trees.items()}
+    with xr.open_dataset("pooled.nc") as pooled:
+        for task, ablation in itertools.product(pooled["task"].values, pooled["ablation"].values):
+            cell = pooled.sel(task=task, ablation=ablation).isel(claim=0)
+            have = [n for n in names if task in own[n]["task"] and ablation in own[n]["ablation"]]
+            assert cell["answering"].fillna(0) == len(have)
+            for name in names:
+                found = str(cell["film_verdict"].sel(film=name).item())
+                at = {"task": task, "ablation": ablation}
+                assert found == (own[name]["verdict"].sel(at).item() if name in have else "")
+            if have:
+                means = np.mean([gaps[name].sel(at).values for name in have], axis=0)
+                row = f"{ablation} *" + " *".join(map(re.escape, map(number, means)))
+                assert re.search(row, lags)
+    assert [lags.count(task) for task in ("induction", "bigram", "ioi")] == [2, 2, 1]
+    assert "nan" not in lags
 
 
 def test_checkpoints_that_are_left_out_are_named(cli, result):

@@ -15,7 +15,7 @@ from cntbench.analysis.calibration.simulated import template
 from cntbench.analysis.pooling import pool_films, pool_tests
 from cntbench.comparison.claims import check_independent
 from cntbench.dynamics.claim import VerdictRule
-from cntbench.dynamics.claims import ClaimTestResult, examine
+from cntbench.dynamics.claims import ClaimTestResult, examine, judge
 from cntbench.dynamics.statistics.distinct_phases import Parameters
 from cntbench.errors import CntbenchError
 from cntbench.runs.catalogue import load_catalogue
@@ -138,9 +138,21 @@ def test_only_films_that_answer_are_pooled():
     assert [test.effect for test in pool] == pytest.approx([3.0, 3.0])
     two = pool_films([answers[0], [silent, silent], answers[1]], rule)
     assert [test.effect for test in two] == pytest.approx([1.5, 1.5])
-    assert pool_films([[silent, silent], answers[2]], rule) is answers[2]
+    assert pool_films([answers[2]], rule) is answers[2]
     nobody = [[silent, silent], [silent, answers[0][0]]]
     assert pool_films(nobody, rule) is nobody[0]
+
+
+@pytest.mark.parametrize("number", [2, 3, 10])
+def test_one_film_that_answers_is_no_pool(number):
+    """However sure it is: its interval is about itself, and the others say nothing."""
+    rule = VerdictRule(0.05, (1.0, 1.0), ("this", "that"))
+    sure = [replace(film_result(9.0, np.zeros(99)), power=0.9)] * 2
+    silent = [sure[0], ClaimTestResult(reason="no learning juncture")]
+    films = [silent] * (number - 1) + [sure]
+    [verdict] = judge([rule], [pool_films(films, rule)], several=True)
+    assert (verdict.label, verdict.reason) == ("inconclusive", f"only 1 of {number} films answers")
+    assert judge([rule], [pool_films([sure], rule)])[0].label == "supported"
 
 
 def test_a_statistic_below_the_floor_ties_with_the_draws_at_it(monkeypatch):

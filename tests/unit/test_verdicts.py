@@ -267,6 +267,15 @@ def test_one_file_keeps_its_own_verdicts(three):
         assert repr(one.results) == repr(other.results)  # NaN included
 
 
+def test_what_one_file_alone_has_keeps_its_own_verdict(three):
+    """The rule for several films would ask for more than chance in a few of them."""
+    alone = three[0].assign_coords(ablation=["mean"])
+    for groups in ([alone, three[1]], [three[1], alone]):
+        pooled = {p.claim: p for p in pooled_judgements(groups, POOLED) if p.ablation == "mean"}
+        for own in file_judgements(alone):
+            assert repr(pooled[own.claim]) == repr(own)
+
+
 @pytest.mark.parametrize("scatter", [0.0, 1.0])
 @pytest.mark.parametrize(("films", "minimum"), [(2, 1.0), (4, 1.0), (10, 1.0), (30, 0.5)])
 def test_the_pooled_power_is_how_often_a_combined_p_value_is_small(films, minimum, scatter):
