@@ -69,7 +69,9 @@ def export(
         )
     if name is not None and of_suffix not in (None, name):
         raise CntbenchError(
-            f"is the name of a {of_suffix} file, but --format is {name}", where=str(path)
+            f"is the name of a {of_suffix} file, but --format is {name}",
+            where=str(path),
+            hint="Leave out --format, or name another file.",
         )
     if not measured(tree.to_dataset(inherit=False)).any():
         raise CntbenchError("the selection has no measurements", hint="cntbench audit says why.")

@@ -108,7 +108,8 @@ def find(folder: Path) -> list[Path]:
         files = sorted(folder.glob("model-*.safetensors"))
         lacking = missing_part({path.name for path in files}) if files else EXPECTED
         if lacking:
-            raise CheckpointError(f"has no {lacking}", where=str(folder))
+            hint = "Save the model with save_pretrained, or copy all files of its weights."
+            raise CheckpointError(f"has no {lacking}", where=str(folder), hint=hint)
     return files
 
 
@@ -131,7 +132,9 @@ def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in _unpickled(path).items():
         if not isinstance(tensor, Tensor):
             raise CheckpointError(
-                f"{name!r} is not a tensor but {type(tensor).__name__}", where=str(path)
+                f"{name!r} is not a tensor but {type(tensor).__name__}",
+                where=str(path),
+                hint="Save what model.state_dict() returns, without anything beside it.",
             )
         yield str(name), tensor.detach()
 
@@ -149,7 +152,9 @@ def _unpickled(path: Path) -> Mapping[Any, Any]:
             ) from None
     if not isinstance(state, Mapping):
         raise CheckpointError(
-            f"is not a mapping of tensors but {type(state).__name__}", where=str(path)
+            f"is not a mapping of tensors but {type(state).__name__}",
+            where=str(path),
+            hint="Save what model.state_dict() returns, or the model with save_pretrained.",
         )
     return state
 

@@ -97,7 +97,10 @@ def _csv(content: bytes, path: Path) -> Iterator[Row]:
         try:
             values = next(lines, None)
         except csv.Error as error:
-            raise CntbenchError(f"malformed CSV: {error}", where=where) from None
+            hint = (
+                'Put a text with commas, quotes or line breaks between quotes, and write " as "".'
+            )
+            raise CntbenchError(f"malformed CSV: {error}", where=where, hint=hint) from None
         if values is None:
             return
         if not any(value.strip() for value in values):
@@ -142,7 +145,8 @@ def _parquet(content: bytes, path: Path) -> Iterator[Row]:
     try:
         records = parquet.read_table(io.BytesIO(content)).to_pylist()
     except (ValueError, OSError) as error:  # pyarrow's own errors are among them
-        raise CntbenchError(f"is not Parquet: {error}", where=str(path)) from None
+        hint = "Write it again, or write the prompts as .jsonl."
+        raise CntbenchError(f"is not Parquet: {error}", where=str(path), hint=hint) from None
     for number, record in enumerate(records, start=1):
         yield Row(f"{path}, row {number}", plain_cells(record))
 

@@ -175,6 +175,8 @@ def test_a_folder_may_be_named_from_home(rename, tmp_path, monkeypatch):
     assert open_trajectory("dir:~/run", quiet).identity == f"dir:{tmp_path.resolve()}/run"
     with pytest.raises(CheckpointError, match="no such folder"):
         open_trajectory("dir:~nobody-of-this-name/run", quiet)
+    with pytest.raises(CheckpointError, match=f"Did you mean dir:{tmp_path}/run"):
+        open_trajectory(f"dir:{tmp_path}/runs", quiet)
 
 
 def test_tokens_are_kept_where_every_name_tells_them(rename):

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -96,7 +97,11 @@ def _root(where: str) -> Path:
         )
     root = user_path(where)
     if not root.is_dir():
-        raise CheckpointError("is not a folder" if root.exists() else "no such folder", where=where)
+        what = "is not a folder" if root.exists() else "no such folder"
+        folders = [path.name for path in root.parent.glob("*") if path.is_dir()]
+        close = get_close_matches(root.name, folders, n=1)
+        hint = f"Did you mean dir:{root.with_name(close[0])}?" if close else None
+        raise CheckpointError(what, where=where, hint=hint)
     return root
 
 
