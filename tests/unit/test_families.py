@@ -291,6 +291,30 @@ def test_what_is_not_computed_exactly_is_refused(family, options, says, hint):
     assert hint in caught.value.hint
 
 
+#: Keys of other families, which transformers keeps in a config and its model does not read.
+OF_OTHERS = {
+    "sliding_window": 3,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "hidden_activation": "relu",
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "key"),
+    [
+        *((family, key) for family in ("llama", "olmo2", "olmoe") for key in OF_OTHERS),
+        *((family, "layer_types") for family in ("phi3", "qwen3_moe")),
+    ],
+)
+def test_keys_of_other_families_do_not_count(family, key):
+    known = random_model(family, dtype=torch.float64)
+    setattr(known.config, key, OF_OTHERS[key])
+    check_values(known.config)
+    with torch.no_grad():
+        expected = known(TOKENS, use_cache=False).logits
+    torch.testing.assert_close(decoder(known).logits(TOKENS), expected, rtol=1e-10, atol=1e-10)
+
+
 def test_a_window_is_a_length():
     config = random_model("gemma2").config
     config.sliding_window = 0

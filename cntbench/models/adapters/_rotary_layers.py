@@ -24,9 +24,17 @@ from cntbench.models.rotary import TYPES, Rotary, check_rotary, rotary_parameter
 LAYER_TYPES = ("full_attention", "sliding_attention")
 
 
+def _own(config: Any, key: str) -> Any:
+    """Return the value of a key, or None if the family does not have it.
+
+    Transformers keeps keys of other families in a config, and its model does not read them.
+    """
+    return getattr(config, key) if hasattr(type(config), key) else None
+
+
 def activation_of(config: Any) -> str:
     """Return the name of the activation, which has two keys."""
-    name: str = getattr(config, "hidden_activation", None) or config.hidden_act
+    name: str = _own(config, "hidden_activation") or config.hidden_act
     return name
 
 
@@ -87,8 +95,7 @@ def windows(config: Any) -> list[int | None]:
     Raises a `CheckpointError` if a layer attends in another way, or the length of the window is not
     given.
     """
-    window = getattr(config, "sliding_window", None)
-    types = getattr(config, "layer_types", None)
+    window, types = _own(config, "sliding_window"), _own(config, "layer_types")
     if types is None:  # one for all layers
         return [window] * config.num_hidden_layers
     for kind in types:
