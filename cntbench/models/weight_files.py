@@ -116,10 +116,21 @@ def find(folder: Path) -> list[Path]:
 def read(folder: Path) -> dict[str, Tensor]:
     """Read all tensors of a checkpoint as they are stored.
 
-    Raises a `CheckpointError` if there are none, a file is damaged, or a pickle contains anything
-    but tensors.
+    Raises a `CheckpointError` if there are none, a file is damaged, a pickle contains anything but
+    tensors, or two files differ in a tensor.
     """
-    return {name: tensor for path in find(folder) for name, tensor in tensors(path)}
+    found: dict[str, Tensor] = {}
+    files: dict[str, Path] = {}
+    for path in find(folder):
+        for name, tensor in tensors(path):
+            if name in found and not torch.equal(found[name], tensor):
+                raise CheckpointError(
+                    f"has another {name!r} than {files[name].name}",
+                    where=str(path),
+                    hint="Parts of a checkpoint have different tensors. Keep the files of one.",
+                )
+            found[name], files[name] = tensor, path
+    return found
 
 
 def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from support.trajectories import Trap, as_pickle, in_parts, write_trajectory
 
 from cntbench.errors import CheckpointError
@@ -47,6 +47,20 @@ def test_each_part_that_the_names_of_others_imply_is_missed(count):
     assert not weight_files.missing_part(names)
     for name in names:
         assert weight_files.missing_part([other for other in names if other != name]) == name
+
+
+def test_files_that_differ_in_a_tensor_are_no_parts(folder):
+    before = revision(folder)
+    whole = (folder / "model.safetensors").rename(folder / "model-raw.safetensors")
+    tensors = load_file(whole)
+    save_file(tensors, folder / "model-ema.safetensors")
+    assert revision(folder) == before
+    name = min(tensors)
+    save_file(tensors | {name: tensors[name] + 1}, folder / "model-ema.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        revision(folder)
+    assert caught.value.where == str(whole)
+    assert caught.value.what == f"has another {name!r} than model-ema.safetensors"
 
 
 def test_parts_without_an_index_are_read_if_all_are_there(folder):
