@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from cntbench.errors import CheckpointError, in_file
+from cntbench.errors import CheckpointError, CntbenchNote, in_file, warn
 from cntbench.files.parsing import parse_json
 from cntbench.models import gguf_files, weight_files
 from cntbench.models.adapters import adapter
@@ -24,6 +24,9 @@ from cntbench.models.foreign import foreign, made, silenced, transformers_lock
 from cntbench.models.named_weights import Weights, select
 from cntbench.models.precision import converted
 from cntbench.models.products import wide
+
+#: The file that describes an adapter of peft, which transformers applies to the model beside it.
+ADAPTER = "adapter_config.json"
 
 
 class Tensors(dict[str, Tensor]):
@@ -59,6 +62,13 @@ def read_config(folder: Path) -> Any:
         adapter(config.model_type, where=str(packed))
         return config
     path = folder / "config.json"
+    if (folder / ADAPTER).is_file():
+        raise CheckpointError(
+            "holds an adapter, such as LoRA, which changes a model",
+            where=str(folder),
+            hint="Merge it into the weights: AutoPeftModelForCausalLM.from_pretrained(FOLDER)."
+            f"merge_and_unload().save_pretrained(OTHER), a folder without {ADAPTER}.",
+        )
     with foreign("is not a model config", path):
         try:
             text = path.read_text(encoding="utf-8")
@@ -77,6 +87,19 @@ def _config(path: Path, text: str) -> Any:
     with transformers_lock, silenced(stderr=False):  # it warns of tokens that nothing here uses
         return AutoConfig.from_pretrained(
             path.parent, local_files_only=True, trust_remote_code=False
+        )
+
+
+def note_own_code(folder: Path, where: object) -> None:
+    """Note that code which the config of a trajectory, ``where``, names is not executed."""
+    config = read_config(folder)
+    named = getattr(config, "auto_map", None)
+    code = named.get("AutoModelForCausalLM") if isinstance(named, dict) else None
+    if code:
+        warn(
+            f"{where}: the model's own code ({code}) is never executed; it is measured as "
+            f"{config.model_type!r} of transformers.",
+            CntbenchNote,
         )
 
 

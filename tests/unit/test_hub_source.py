@@ -12,7 +12,7 @@ from support.runs import quiet
 from support.text import write_tokenizer
 from support.trajectories import Trap, as_pickle, in_parts, write_trajectory
 
-from cntbench.errors import CheckpointError, MissingCheckpointError
+from cntbench.errors import CheckpointError, CntbenchNote, MissingCheckpointError
 from cntbench.models import checkpoint_files, named_weights
 from cntbench.models.hub import client
 from cntbench.models.hub.origin import to_download
@@ -112,7 +112,12 @@ def test_code_that_a_config_names_is_neither_asked_for_nor_run(hub, tmp_path):
         config = json.loads((folder / "config.json").read_text())
         config["auto_map"] = {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"}
         (folder / "config.json").write_text(json.dumps(config))
-    trajectory = open_trajectory(ALL, quiet)
+    said = (
+        r"^hub:lab/tiny: the model's own code \(evil\.Evil\) is never .* measured as 'gpt_neox' of"
+    )
+    with pytest.warns(CntbenchNote, match=said) as notes:
+        trajectory = open_trajectory(ALL, quiet)
+    assert len(notes) == 1
     trajectory.load(trajectory.checkpoints[0])
     trajectory.read(trajectory.untrained(1)[0], trajectory.config)
     assert not canary.exists()

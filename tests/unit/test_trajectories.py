@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,33 @@ def test_a_folder_is_a_trajectory_in_the_order_of_its_steps(tmp_path):
     model = trajectory.load(trajectory.checkpoints[0])
     assert model.components == trajectory.shape.components
     assert (model.vocabulary, model.context) == (40, 64)
+
+
+def set_keys(folder, **keys):
+    """Set keys of a checkpoint's config."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | keys))
+
+
+@pytest.mark.parametrize("change", [{"bos_token_id": 3}, {"bos_token_id": None}])
+def test_checkpoints_may_name_different_tokens_of_the_beginning(tmp_path, change):
+    write_trajectory(tmp_path, bos_token_id=0)
+    set_keys(tmp_path / "step8", **change)
+    trajectory = open_trajectory(f"dir:{tmp_path}", quiet)
+    assert trajectory.shape.beginning == 0
+    assert all(trajectory.load(checkpoint) for checkpoint in trajectory.checkpoints)
+
+
+@pytest.mark.parametrize("missing", [[], ["model.safetensors"], ["config.json"]])
+def test_an_adapter_is_not_the_model_that_it_changes(tmp_path, missing):
+    write_trajectory(tmp_path, steps=(8,))
+    (tmp_path / "step8" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    save_file({"lora_A": torch.ones(2)}, tmp_path / "step8" / "adapter_model.safetensors")
+    for name in missing:
+        (tmp_path / "step8" / name).unlink()
+    with pytest.raises(CheckpointError, match="step8: holds an adapter, such as LoRA") as caught:
+        open_trajectory(f"dir:{tmp_path}", quiet)
+    assert "merge_and_unload()" in caught.value.hint
 
 
 def test_the_weights_are_read_in_float32_from_half_precision(tmp_path):

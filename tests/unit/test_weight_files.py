@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.trajectories import Trap, as_pickle, in_parts, write_trajectory
 
-from cntbench.errors import CheckpointError
+from cntbench.errors import CheckpointError, CntbenchNote
 from cntbench.models import checkpoint_files, named_weights, weight_files
 from cntbench.models.trajectory import open_trajectory
 
@@ -113,7 +113,8 @@ def test_code_that_a_config_names_is_not_run(folder, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config["auto_map"] = dict.fromkeys(("AutoConfig", "AutoModelForCausalLM"), "evil.Evil")
     (folder / "config.json").write_text(json.dumps(config))
-    trajectory = open_trajectory(f"dir:{folder.parent}", lambda *_: None)
+    with pytest.warns(CntbenchNote, match=r"the model's own code \(evil\.Evil\) is never executed"):
+        trajectory = open_trajectory(f"dir:{folder.parent}", lambda *_: None)
     trajectory.load(trajectory.checkpoints[0])
     assert not canary.exists()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -41,7 +41,8 @@ class Shape:
     context
         Longest sequence that the adapter computes as the model does [tokens].
     beginning
-        The token before every text in training, if the config names one.
+        The token before every text in training, if the config names one. Models whose configs name
+        different ones are of the same sizes.
     refused
         Estimators that have no rule for a part of the model: pairs of a name and the reason.
     experts
@@ -53,7 +54,7 @@ class Shape:
     components: tuple[Component, ...]
     vocabulary: int
     context: int
-    beginning: int | None = None
+    beginning: int | None = field(default=None, compare=False)
     refused: tuple[tuple[str, str], ...] = ()
     experts: tuple[int, ...] = ()
     experts_per_token: int = 0

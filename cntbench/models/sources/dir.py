@@ -80,6 +80,7 @@ def open_trajectory(
     shape = Counter(shapes.values()).most_common(1)[0][0]
     config = next(folder for folder, other in shapes.items() if other == shape)
     contents.note_skipped(root)
+    checkpoint_files.note_own_code(config, root)
     return Trajectory(
         f"dir:{root.resolve()}",
         shape,

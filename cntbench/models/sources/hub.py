@@ -133,6 +133,7 @@ def _described(
             if len(unreadable) == _TRIED:
                 break
         else:
+            checkpoint_files.note_own_code(config.parent, f"hub:{origin.repository}")
             return config.parent, _tokenizer(present[index:], download=not only_config)
     missing = "none of the revisions has a config.json"
     first = unreadable[0] if unreadable else problem
