@@ -20,7 +20,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from cntbench.errors import CheckpointError, CntbenchError, nearest
+from cntbench.errors import CheckpointError, CntbenchError
 from cntbench.files.parsing import split_names
 from cntbench.models.stages import place_of
 from cntbench.models.steps import named_step
@@ -156,9 +156,7 @@ def _refused(item: str, noun: str) -> ChoiceError:
 
 
 def _nearest(item: str, steps: Sequence[int]) -> str:
-    """Return a hint with the steps nearest to the first one in an item."""
-    step = next((s for part in item.split(":") if (s := _step(part)) is not None), None)
-    if step is None:
-        return nearest(item, [str(step) for step in steps])
+    """Return a hint with the steps nearest to the first one in an item, which has one."""
+    step = next(s for part in item.split(":") if (s := _step(part)) is not None)
     close = sorted(sorted(steps, key=lambda other: abs(other - step))[:2])
     return f"Nearest: {', '.join(map(str, close))}."

@@ -48,11 +48,14 @@ def test_a_choice_means_these_checkpoints(text, steps):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("7", "Nearest: 0, 8"),
-        ("step1100", "Nearest: 1000, 1200"),
+        ("7", "Nearest: 0, 8."),
+        ("step1100", "Nearest: 1000, 1200."),
+        ("last-step", "there is no checkpoint 'last-step'\nDid you mean 'last-step5000'? Write a"),
         ("final", "Write a checkpoint"),
-        ("1:7", "Nearest: 0, 8"),
+        ("1:7", "Nearest: 0, 8."),
         ("5:1", "'5:1' begins after its end\nWrite 1:5."),
+        ("5:1:2", "'5:1:2' begins after its end\nWrite 1:5:2."),
+        ("9000::count=2", "no checkpoint is in '9000::count=2'\nNearest: 2000, 5000."),
         ("9000:", "no checkpoint is in '9000:'"),
         ("1:2:3:4", "is not a choice"),
         ("::count=0", "is not a choice"),
@@ -67,6 +70,20 @@ def test_what_is_no_choice_is_refused(text, says):
         choose(text, NAMES, STEPS, where="--checkpoints")
     assert says in str(caught.value)
     assert "--checkpoints" in str(caught.value)
+    assert "layer" not in str(caught.value)
+    with pytest.raises(CntbenchError) as caught:
+        choose(text, NAMES, STEPS)
+    assert str(caught.value).startswith(caught.value.what)
+
+
+def test_a_range_that_ends_before_the_first_checkpoint_has_none():
+    with pytest.raises(CntbenchError, match=r"no checkpoint is in ':50'\nNearest: 80, 90\."):
+        choose(":50", ["a", "b", "c"], [80, 90, 100])
+
+
+def test_checkpoints_are_chosen_in_their_order():
+    names, steps = [f"c{at}" for at in range(50)], [*range(50)]
+    assert choose("40,1,count=2", names, steps) == [0, 1, 40, 49]
 
 
 def test_the_names_of_checkpoints_may_have_commas_and_colons():
