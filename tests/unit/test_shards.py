@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -170,6 +171,22 @@ def test_folders_of_different_studies_are_not_merged(cli):
     code, _, err = cli("merge", "part1", "empty", "-o", "merged")
     assert (code, "empty: is not the folder of a run" in err) == (2, True)
     assert not Path("merged").exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "code"), [("a", "b", 2), ("", "b", 0), ("b", "", 0), ("b", "b", 0)]
+)
+def test_shards_of_other_weights_are_not_merged_unless_these_are_unknown(cli, first, second, code):
+    """A checkpoint whose identity a shard did not record may be any."""
+    for name, identity in (("part1", first), ("part2", second)):
+        manifest = Path(name, "study.json")
+        study = json.loads(manifest.read_text())
+        study["checkpoints"]["step8"] = identity
+        manifest.write_text(json.dumps(study))
+    found, _, err = cli("merge", "part1", "part2", "-o", "merged")
+    assert found == code, err
+    other = "part2: belongs to another study than part1; different: checkpoints.step8"
+    assert (other in err) == (code == 2)
 
 
 def test_a_shard_that_does_not_exist_is_exit_code_2(cli):
