@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from cntbench.components import kind_of
 from cntbench.dynamics.film import Array, Film, Undefined
-from cntbench.dynamics.roles import comparable
 from cntbench.metrics import betweenness
+from cntbench.metrics._base import order
 from cntbench.metrics._paths import distances
 
 Role = Literal["spreader", "gatherer", "gatekeeper"]
@@ -77,13 +77,12 @@ def strengths(film: Film, role: Role) -> Array:
     return film.keep(role, lambda: np.asarray(np.nansum(film.weights, axis=axis)))
 
 
-def compare(values: Array, pair: NDArray[np.int64]) -> Array:
+def compare(values: Array, pair: NDArray[np.int64]) -> NDArray[np.int8]:
     """Return the order of every pair: 1, -1, or 0 for ties, dims ``…, pair``."""
-    rounded = comparable(values)
-    return np.sign(rounded[..., pair[:, 0]] - rounded[..., pair[:, 1]])
+    return order(values[..., pair[:, 0]], values[..., pair[:, 1]])
 
 
-def kendall(signs: Array, lag: int) -> Array:
+def kendall(signs: NDArray[np.number], lag: int) -> Array:
     """Return Kendall's τ between each order and the one ``lag`` checkpoints later.
 
     τ_a = (C − D) / P, where C and D count the pairs that are in the same and in the opposite order

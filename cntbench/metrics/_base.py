@@ -107,3 +107,12 @@ def divide(number: ArrayLike, by: ArrayLike, otherwise: float = np.nan) -> NDArr
     quotient = np.asarray(np.divide(number, np.where(positive, by, 1), dtype=np.float64))
     np.copyto(quotient, otherwise, where=~positive)
     return quotient
+
+
+def order(first: Array, second: Array) -> NDArray[np.int8]:
+    """Return 1 where the first of two numbers is larger, -1 where the second is, 0 for ties.
+
+    Numbers that are not negative; they are tied where they agree to a share of `TIE`.
+    """
+    tied = np.abs(first - second) <= TIE * np.maximum(first, second)
+    return np.where(tied, 0, np.where(first > second, 1, -1)).astype(np.int8)

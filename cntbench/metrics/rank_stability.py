@@ -27,9 +27,8 @@ from itertools import combinations
 
 import networkx as nx
 import numpy as np
-from numpy.typing import NDArray
 
-from cntbench.metrics._base import LAGS, TIE, Array, Direction, Metric, divide
+from cntbench.metrics._base import LAGS, TIE, Array, Direction, Metric, divide, order
 from cntbench.metrics._batches import film_by_film
 from cntbench.metrics._layers import ranked_strengths_reference
 from cntbench.plugins import Variant
@@ -66,7 +65,7 @@ def compute(
     def film_stability(strengths: Array) -> Array:
         first, second = np.triu_indices(strengths.shape[-1], 1)
         # The counts are small integers: float32 holds them exactly and is fast.
-        signs = _signs(strengths[:, first], strengths[:, second]).astype(np.float32)
+        signs = order(strengths[:, first], strengths[:, second]).astype(np.float32)
         untied = np.square(signs).sum(axis=-1)
         stability = np.full((len(strengths), len(LAGS)), np.nan)
         for column, lag in enumerate(LAGS):
@@ -92,11 +91,6 @@ def reference(earlier: nx.DiGraph, later: nx.DiGraph, *, direction: Direction) -
         untied_after += abs(sign_after)
     pairs = math.sqrt(untied_before * untied_after)
     return agreement / pairs if pairs else float("nan")
-
-
-def _signs(a: Array, b: Array) -> NDArray[np.int8]:
-    tied = np.abs(a - b) <= TIE * np.maximum(a, b)
-    return np.where(tied, 0, np.where(a > b, 1, -1)).astype(np.int8)
 
 
 def _sign(a: float, b: float) -> int:

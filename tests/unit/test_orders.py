@@ -75,9 +75,11 @@ def test_stability_is_kendalls_tau():
     np.testing.assert_allclose(stability(film, "gatherer", "all", 3), expected)
 
 
-def test_ties_are_no_order():
-    signs = compare(np.array([[1.0, 1.0 + 1e-12, 2.0]]), np.array([[0, 1], [0, 2]]))
-    np.testing.assert_array_equal(signs, [[0, -1]])
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_ties_are_no_order(scale):
+    values = np.array([[1.0, 1.0 + 1e-12, 2.0], [0.0, 0.0, 1e-8], [1.0, 1 - 1e-8, 1 - 1e-12]])
+    signs = compare(scale * values, np.array([[0, 1], [0, 2], [2, 1]]))
+    np.testing.assert_array_equal(signs, [[0, -1, 1], [0, -1, 1], [1, 0, 1]])
 
 
 def test_without_pairs_there_is_no_stability():

@@ -105,8 +105,9 @@ def test_every_statistic_is_tried():
 @every_statistic
 def test_scaling_all_weights_changes_nothing(statistic):
     one = film()
-    scaled = replace(one, weights=one.weights * 7, errors=one.errors * 7)
-    np.testing.assert_allclose(statistic.series(one), statistic.series(scaled), rtol=1e-6)
+    for factor in (7, 2.0**-40, 2.0**40):
+        scaled = replace(one, weights=one.weights * factor, errors=one.errors * factor)
+        np.testing.assert_allclose(statistic.series(one), statistic.series(scaled), rtol=1e-6)
 
 
 @every_statistic
