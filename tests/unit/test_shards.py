@@ -124,6 +124,9 @@ def test_missing_shards_are_named_and_marked_and_may_be_measured_later(cli):
         "failed",
         "ok",
     ]
+    shutil.copytree("merged", "merged again")
+    assert cli("merge", "part2", "-o", "merged again")[0] == 0
+    assert results("merged again") == results("whole")
     code, out, _ = cli("run", "tiny", "-o", "merged")
     assert (code, "Measured 1 checkpoint, found 2" in out) == (0, True)
     assert results("merged") == results("whole")
@@ -174,14 +177,17 @@ def test_folders_of_different_studies_are_not_merged(cli):
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "code"), [("a", "b", 2), ("", "b", 0), ("b", "", 0), ("b", "b", 0)]
+    ("first", "second", "code"),
+    [("a", "b", 2), ("", "b", 0), ("b", "", 0), ("b", "b", 0), ("a", None, 2)],
 )
 def test_shards_of_other_weights_are_not_merged_unless_these_are_unknown(cli, first, second, code):
-    """A checkpoint whose identity a shard did not record may be any."""
+    """A checkpoint whose identity a shard did not know may be any; one that it lacks may not."""
     for name, identity in (("part1", first), ("part2", second)):
         manifest = Path(name, "study.json")
         study = json.loads(manifest.read_text())
         study["checkpoints"]["step8"] = identity
+        if identity is None:
+            del study["checkpoints"]["step8"]
         manifest.write_text(json.dumps(study))
     found, _, err = cli("merge", "part1", "part2", "-o", "merged")
     assert found == code, err
