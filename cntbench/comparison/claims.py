@@ -205,7 +205,7 @@ def too_short(judgements: Sequence[Judgement]) -> str:
         return ""
     count = len({judgement.claim for judgement in judgements})
     least = sorted({need for need, _ in needs.values()})
-    present = max(have for _, have in needs.values())
+    present = min(have for _, have in needs.values())
     measured = "1 checkpoint is" if present == 1 else f"{present} checkpoints are"
     tested = "1 claim" if count == 1 else f"{count} claims"
     need = "it needs" if len(needs) == 1 else "they need"

@@ -273,12 +273,23 @@ def test_other_tasks_are_variants_controls_or_others(film):
 
 
 @pytest.mark.parametrize(
-    ("has", "claims", "says"),
+    ("reasons", "says"),
     [
-        (1, ["a"], "1 checkpoint is too few for 1 of 1 claim: it needs 24."),
-        (3, ["a", "b"], "3 checkpoints are too few for 2 of 2 claims: they need 24."),
+        (["a: the effect may be 0"], ""),
+        (["a needs 24, has 1"], "1 checkpoint is too few for 1 of 1 claim: it needs 24."),
+        (["a needs 24, has 0", "b"], "0 checkpoints are too few for 1 of 2 claims: it needs 24."),
+        (["a needs 24, has 3", "a needs 24, has 3", "b needs 24, has 3"],
+         "3 checkpoints are too few for 2 of 2 claims: they need 24."),
+        # The fewest of several tasks are too few for all of these claims.
+        (["a needs 40, has 30", "b needs 24, has 20", "c"],
+         "20 checkpoints are too few for 2 of 3 claims: they need 24 or 40."),
+        (["b needs 24, has 20", "a needs 24, has 20", "a needs 40, has 30"],
+         "20 checkpoints are too few for 2 of 2 claims: they need 24 or 40."),
     ],
-)
-def test_too_few_checkpoints(has, claims, says):
-    why = f"needs 24 checkpoints, has {has}"
-    assert too_short([SimpleNamespace(claim=name, why=why) for name in claims]) == says
+)  # fmt: skip
+def test_too_few_checkpoints(reasons, says):
+    judgements = []
+    for reason in reasons:
+        claim, _, why = reason.partition(" ")
+        judgements.append(SimpleNamespace(claim=claim, why=why.replace(",", " checkpoints,")))
+    assert too_short(judgements) == says
