@@ -29,7 +29,7 @@ from cntbench.views.missing import Missing
 from cntbench.views.provenance import provenance
 from cntbench.views.readouts import readouts, steepest_rise, task_of_interest
 from cntbench.views.steps import step_axis
-from cntbench.views.verdict import claims
+from cntbench.views.verdict import claims, verdict
 
 TASK, ABLATION = "bigram", "mean"
 
@@ -340,3 +340,32 @@ def test_the_step_axis_keeps_the_order_and_has_room_for_step_0(steps):
     assert list(axis.ticks) == sorted(set(axis.ticks))
     if steps[0] == 0:
         assert axis.ticks[0] == 0
+
+
+def test_methods_are_listed_by_rank_then_score_then_cost_and_rows_by_mean_rank():
+    nan = np.nan
+    names = ["zero", "mean", "noise", "other", "absent"]
+    one = comparison_dataset().isel(ablation=[0, 1, 0, 1, 0]).assign_coords(ablation=names)
+    one["rank"].values[:] = [[2, 1, 1, 1, nan], [1, 5, 2, nan, nan]]
+    one["score"].values[:] = [[0.9, 0.5, 0.8, 0.5, nan], [0.9, 0.5, 0.8, nan, nan]]
+    one["forward_passes"].values[:] = [1, 4, 5, 3, 9]
+    one["pareto"].values[:] = [[0, 0, 1, 1, 0], [1, 0, 0, 0, 0]]
+    one["unscored"].values[:] = [["", "", "", "", "it is new."], ["", "", "", "off", "it is new"]]
+    found = verdict(one)
+    direct, readout = found.ranking
+    assert [m.ablation for m in direct.method] == ["noise", "other", "mean", "zero"]
+    assert [m.ablation for m in readout.method] == ["zero", "noise", "mean"]
+    assert [(m.rank, m.shared, m.pareto) for m in direct.method] == [
+        (1, True, True), (1, True, True), (1, True, False), (2, False, False),
+    ]  # fmt: skip
+    assert [m.passes for m in direct.method] == [5, 3, 4, 1]
+    assert [(name, passes) for name, _, passes in found.rows] == [
+        ("other", 3), ("noise", 5), ("zero", 1), ("mean", 4),
+    ]  # fmt: skip
+    places = {name: [place and place.rank for place in row] for name, row, _ in found.rows}
+    assert places == {"noise": [1, 2], "other": [1, None], "mean": [1, 5], "zero": [2, 1]}
+    assert direct.absent == (f"Not ranked for {direct.title}: absent (it is new).",)
+    assert readout.absent == (
+        f"Not ranked for {readout.title}: other (off).",
+        f"Not ranked for {readout.title}: absent (it is new).",
+    )
