@@ -62,8 +62,19 @@ def test_no_rise_is_no_emergence(film, values):
     assert found(film, values) is None
 
 
-def test_errors_that_were_not_measured_leave_no_interval(film):
-    one = found(film, truth(), np.nan)
+@pytest.mark.parametrize("dip", [4, 25])
+def test_a_rise_that_smoothing_removes_is_in_its_interval(film, dip):
+    values = truth()
+    values[dip] -= 0.5
+    one = found(film, values, 0.001)
+    assert (one.steepest.step, one.until) == (10 * dip, 10 * dip + 10)
+    for moment in (one.onset, one.halfway, one.steepest):
+        assert moment.low <= moment.step <= moment.high
+
+
+@pytest.mark.parametrize("unmeasured", [STEPS >= 0, STEPS == 70])
+def test_errors_that_were_not_measured_leave_no_interval(film, unmeasured):
+    one = found(film, truth(), np.where(unmeasured, np.nan, 0.01))
     assert np.isnan([one.onset.low, one.halfway.high, one.steepest.low]).all()
     assert one.onset.step > 0
 
