@@ -214,7 +214,7 @@ def _with_rows(
 def _over_files(judgement: Judgement) -> str:
     """Return the share of files that support the claim, and the range of the effects."""
     share = f"{judgement.file_verdicts.count('supported')}/{len(judgement.file_verdicts)}"
-    if not judgement.effects:
+    if len(judgement.effects) < 2:
         return share
     return f"{share} {number(min(judgement.effects))}..{number(max(judgement.effects))}"
 

@@ -121,6 +121,9 @@ def test_files_of_other_tasks_and_ablations_are_pooled_where_they_have_them(cli,
                 assert re.search(row, lags)
     assert [lags.count(task) for task in ("induction", "bigram", "ioi")] == [2, 2, 1]
     assert "nan" not in lags
+    assert re.search(r"0/2 .*\.\.", out)
+    assert "0/1 " in out
+    assert not re.search(r"0/1 .*\.\.", out)  # one effect is no range of them
 
 
 def test_checkpoints_that_are_left_out_are_named(cli, result):

@@ -97,7 +97,7 @@ def _row(judgement: Judgement, minima: list[float], span: tuple[float, float]) -
         "p": p_value(verdict.corrected),
         "power": number(test.power),
         "films": _support(judgement),
-        "effects": f"{number(min(effects))} to {number(max(effects))}" if effects else "",
+        "effects": f"{number(min(effects))} to {number(max(effects))}" if len(effects) > 1 else "",
         "reason": judgement.why,
     }
 
