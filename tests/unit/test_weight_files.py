@@ -115,7 +115,8 @@ def test_code_that_a_config_names_is_not_run(folder, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.warns(CntbenchNote, match=r"the model's own code \(evil\.Evil\) is never executed"):
         trajectory = open_trajectory(f"dir:{folder.parent}", lambda *_: None)
-    trajectory.load(trajectory.checkpoints[0])
+    _, _, held = trajectory.verified(trajectory.checkpoints[0], folder)
+    assert not held.problem
     assert not canary.exists()
 
 
