@@ -204,7 +204,16 @@ def named_parameters(model, folder):
     torch.save(dict(model.named_parameters()), folder / "pytorch_model.bin")
 
 
-@pytest.mark.parametrize("save", [tied, shared_once, only_the_head, base_alone, named_parameters])
+def another_head(model, folder):
+    head = model.get_output_embeddings()
+    head.weight = torch.nn.Parameter(head.weight.detach().flip(0))
+    named_parameters(model, folder)
+
+
+WAYS = [tied, shared_once, only_the_head, base_alone, named_parameters, another_head]
+
+
+@pytest.mark.parametrize("save", WAYS)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_way_of_saving_a_tied_model_is_read_as_transformers_does(
     tmp_path, architecture, save

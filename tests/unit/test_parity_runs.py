@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import torch
 from support.mistaken import mistaken
-from support.models import ARCHITECTURES
+from support.models import ARCHITECTURES, random_model
 from support.runs import plan_for, quiet
 from support.trajectories import as_pickle, in_parts, run_cli, write_trajectory
 from transformers import AutoModelForCausalLM
@@ -31,9 +31,10 @@ def checkpoints(tmp_path):
     return write_trajectory(tmp_path / "checkpoints", steps=(0, 8))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_decoders_of_files_agree_with_transformers(tmp_path, architecture):
-    write_trajectory(tmp_path, steps=(1,), architecture=architecture)
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, "olmoe"])
+def test_decoders_of_files_agree_with_transformers(tmp_path, architecture, stored):
+    random_model(architecture).to(stored).save_pretrained(tmp_path / "step1")
     trajectory = open_trajectory(f"dir:{tmp_path}", quiet)
     [checkpoint] = trajectory.checkpoints
     state = torch.random.get_rng_state()
