@@ -252,12 +252,14 @@ VARIANTS = [
     ("gptj", {"tie_word_embeddings": True, "rotary_dim": 4}),
     ("opt", {"enable_bias": False, "activation_function": "gelu"}),
     ("gpt_neo", {"tie_word_embeddings": False}),
+    ("gpt_neo", {"intermediate_size": None}),  # as published
 ]
 
 
 @pytest.mark.parametrize(("family", "options"), VARIANTS)
 def test_options_are_computed(family, options):
     known = random_model(family, width=4, dtype=torch.float64, **options)
+    check_values(known.config)
     engine = decoder(known)
     with torch.no_grad():
         expected = known(TOKENS).logits
