@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from support.trajectories import spoil, write_trajectory
 from transformers import AutoModelForCausalLM
 
 from cntbench.errors import CheckpointError, CntbenchError, CntbenchNote
-from cntbench.models import checkpoint_files, named_weights
+from cntbench.models import cache, checkpoint_files, named_weights
+from cntbench.models.cache import cached_folder
 from cntbench.models.nano_training import Recipe, train
 from cntbench.models.sources import nano
 from cntbench.models.trajectory import open_trajectory
@@ -374,3 +376,30 @@ def test_batches_are_half_chains_and_half_repeats():
         return any((row[p:] == row[:-p]).all() for p in range(6, 25))
 
     assert [repeats(row) for row in batch] == [False] * 4 + [True] * 4
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_what_is_left_of_a_cached_folder_is_replaced(tmp_path, monkeypatch, in_place):
+    monkeypatch.setenv("CNTBENCH_CACHE", str(tmp_path))
+    for name in ("model", "model.unfinished"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "left").touch()
+    folder = cached_folder("model", "done", lambda _: "made", in_place=in_place)
+    assert [path.name for path in folder.iterdir()] == ["done"]
+    assert (folder / "done").read_text() == "made"
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_folder_that_another_process_has_made_is_not_made_again(tmp_path, monkeypatch, in_place):
+    monkeypatch.setenv("CNTBENCH_CACHE", str(tmp_path))
+
+    @contextmanager
+    def wait_for_another(_):
+        monkeypatch.undo()
+        monkeypatch.setenv("CNTBENCH_CACHE", str(tmp_path))
+        cached_folder("model", "done", lambda _: "theirs", in_place=in_place)
+        yield
+
+    monkeypatch.setattr(cache, "FileLock", wait_for_another)
+    folder = cached_folder("model", "done", lambda _: "ours", in_place=in_place)
+    assert (folder / "done").read_text() == "theirs"
