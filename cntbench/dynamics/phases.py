@@ -170,9 +170,7 @@ def _fitting_name(calm: list[Array], focus: list[Array], phase: int) -> str:
 
 
 def _linear_change(values: Array) -> float:
-    """Return the absolute change of a straight line fitted to the values."""
-    if len(values) < 2:
-        return 0.0
+    """Return the absolute change of a straight line fitted to the values of a phase."""
     slope = np.polynomial.Polynomial.fit(np.arange(len(values)), values, 1).convert().coef[-1]
     return float(abs(slope) * (len(values) - 1))
 

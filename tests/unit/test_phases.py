@@ -229,13 +229,13 @@ def test_a_film_without_phases_has_none_and_says_how_sure():
     assert 0.05 < found.p_value <= 1
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 15])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 15])
 def test_a_film_that_is_too_short_has_no_phases(count):
     film = planted(np.random.default_rng(0), base=template(checkpoints=40)).film
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = find_phases(film.take(slice(count)), np.random.default_rng(0), 9)
-    assert (found.count, found.names) == (1, ("",))
+    assert (found.count, found.names, len(found.advantage)) == (1, ("",), 0)
     assert np.isnan(found.p_value)
     assert found.features.shape == (count, len(FEATURES))
 
@@ -288,6 +288,20 @@ STABLE = {"spreader_stability": [-1.0, 0.1, 1.0], "gatherer_stability": [-1.0, 0
         # More settled, but not more concentrated.
         ({"turnover": [1.0, 0.0, -1.0], **STABLE}, ("exploration", "", "refinement")),
         ({"concentration": [-1.0, 0.0, 1.0]}, ("", "", "")),
+        # More of both, but one of them by less than a quarter of a standard deviation.
+        (
+            {
+                "turnover": [0.3, 0.2, -1.0],
+                "spreader_stability": [-0.3, -0.2, 1.0],
+                "gatherer_stability": [-0.3, -0.2, 1.0],
+                "concentration": [-1.0, 0.0, 1.0],
+            },
+            ("exploration", "", "refinement"),
+        ),
+        (
+            {"turnover": [1.0, -0.1, -1.0], "concentration": [-0.1, 0.1, 1.0], **STABLE},
+            ("exploration", "", "refinement"),
+        ),
     ],
 )
 def test_names_follow_their_criteria(of, expected):
