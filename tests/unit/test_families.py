@@ -33,7 +33,7 @@ from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError, CntbenchError, SpecError
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters import adapter
-from cntbench.models.config_values import check_values
+from cntbench.models.config_values import beginning, check_values
 from cntbench.models.in_memory import read_model
 from cntbench.readouts import known_readouts
 from cntbench.specs import HEAD_INPUTS
@@ -315,6 +315,13 @@ def test_keys_of_other_families_do_not_count(family, key):
     with torch.no_grad():
         expected = known(TOKENS, use_cache=False).logits
     torch.testing.assert_close(decoder(known).logits(TOKENS), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("token", [0, 16, 17, -1, None])
+def test_the_beginning_is_a_token_of_the_vocabulary(token):
+    config = random_model("olmo2", vocabulary=17).config
+    config.bos_token_id = token
+    assert beginning(config) == (token if token in (0, 16) else None)
 
 
 def test_a_window_is_a_length():
