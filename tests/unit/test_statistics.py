@@ -25,7 +25,13 @@ from cntbench.dynamics.junctures import juncture, window
 from cntbench.dynamics.nulls import layer_pairs, time_order
 from cntbench.dynamics.orders import groups, stability
 from cntbench.dynamics.phases import concentration, settled
-from cntbench.dynamics.resampling import FEWEST, flipped_means, mean_interval, null_interval
+from cntbench.dynamics.resampling import (
+    FEWEST,
+    flipped_means,
+    mean_interval,
+    null_interval,
+    resampled_blocks,
+)
 from cntbench.dynamics.segments import curve, levels, segment
 from cntbench.dynamics.statistics import (
     distinct_phases,
@@ -397,6 +403,24 @@ def test_gatekeepers_of_walking_weights_are_not_held():
         drawn = statistic.draws(walking, "random_steps", rng(seed), 39)
         p_values.append((1 + (drawn >= value(statistic, walking)).sum()) / 40)
     assert sum(p <= 0.05 for p in p_values) <= 3  # more have a chance of 2 % at a rate of 0.05
+
+
+@pytest.mark.parametrize(("count", "length"), [(10, 3), (9, 3), (7, 7), (5, 1), (4, 9)])
+def test_blocks_are_of_neighbours_and_fill_the_series(count, length):
+    found = resampled_blocks(count, length, rng(), 400)
+    assert found.shape == (400, count)
+    for start in range(0, count, length):
+        block = found[:, start : start + length]
+        np.testing.assert_array_equal(np.diff(block, axis=1) % count, 1 % count)
+        assert {*block[:, 0].tolist()} == {*range(count)}
+
+
+@pytest.mark.parametrize("count", [3, 10, 41])
+def test_an_interval_is_the_same_if_time_runs_backwards(count):
+    series = rng().standard_normal((20, count)).cumsum(axis=1)
+    series[:, -1] = series[:, 0]  # its lag-one correlation leaves the last value out
+    for one in series:
+        np.testing.assert_allclose(mean_interval(one), mean_interval(one[::-1]), rtol=1e-9)
 
 
 def learning(start: int, stop: int, *, checkpoints: int = 100, error: float = 0.01) -> Film:
