@@ -182,7 +182,7 @@ def _with_broken_cells(column: Column) -> Column:
 def _broken(text: str, width: int) -> str:
     """Break a text at spaces and after underscores, if it is longer than a width."""
     lines = [""]
-    for piece in re.findall(r"[^ _]*[ _]*", text):
+    for piece in re.findall(r"[^ _]+[ _]*|[ _]+", text):
         if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
             lines.append("")
         lines[-1] += piece

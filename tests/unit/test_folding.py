@@ -51,6 +51,19 @@ def test_a_table_that_fits_is_one_table_with_its_headings():
     assert sum("zero" in line for line in lines) == 1
 
 
+def test_headings_end_on_one_line_and_add_no_empty_ones():
+    table = FoldingTable(text=["claim"], numbers=["one_long_heading", "induction", "long_gap"])
+    table.add_row("first_of_some_claims", "1 2 3", "1 2 3", "1 2 3")
+    edge, *heading, line, _, _ = rendered(table, 50)
+    assert not edge.strip()
+    assert line.strip(" ─") == ""
+    assert [text.split() for text in heading] == [
+        ["one_"],
+        ["long_", "long_"],
+        ["claim", "heading", "induction", "gap"],
+    ]
+
+
 def test_the_names_of_rows_are_repeated_in_every_part():
     lines = rendered(wide(), 40)
     parts = sum("zero" in line for line in lines)
