@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -27,6 +28,10 @@ from cntbench.models.products import wide
 
 #: The file that describes an adapter of peft, which transformers applies to the model beside it.
 ADAPTER = "adapter_config.json"
+
+
+#: Keys of a config that say nothing of what its model computes.
+_BOOKKEEPING = {"_name_or_path", "architectures", "dtype", "transformers_version", "use_cache"}
 
 
 class Tensors(dict[str, Tensor]):
@@ -101,6 +106,13 @@ def note_own_code(folder: Path, where: object) -> None:
             f"{config.model_type!r} of transformers.",
             CntbenchNote,
         )
+
+
+def config_identity(folder: Path) -> str:
+    """Return, as JSON, what a checkpoint's config says of what its model computes."""
+    values = read_config(folder).to_dict()
+    kept = {key: value for key, value in values.items() if key not in _BOOKKEEPING}
+    return json.dumps(kept, sort_keys=True, default=str)
 
 
 def read_shape(folder: Path) -> Shape:

@@ -15,6 +15,7 @@ from cntbench.engine.attention_scores import copying
 from cntbench.engine.influence import Influence, influence
 from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError, ParityError
+from cntbench.models.checkpoint_files import config_identity
 from cntbench.models.decoder import Decoder
 from cntbench.models.device import description, memory_of, prepare
 from cntbench.models.precision import TYPES, copied_ahead, moved, weight_bytes
@@ -50,7 +51,7 @@ class CheckpointMeasurer:
         self.plan = plan
         self.folder = folder
         self.resources = resources
-        self._verified = False
+        self._verified: frozenset[str] = frozenset()
 
     def blocks(self, subject: ModelRef) -> list[SourceBlock]:
         """Return the blocks of a model that have not been measured."""
@@ -97,7 +98,7 @@ class CheckpointMeasurer:
             return
         with ExitStack() as held:
             with _READING:
-                if isinstance(subject, Untrained) or self._verifies(subject):
+                if isinstance(subject, Untrained) or self._verifies(subject, files):
                     held.enter_context(_MEASURING)
                 checkpoint, model, attributes = self._read(subject, files)
                 model = copied_ahead(model, device)
@@ -106,13 +107,13 @@ class CheckpointMeasurer:
             yield checkpoint, model, attributes
             del model  # before another one is copied that waits for the memory
 
-    def _verifies(self, subject: Checkpoint) -> bool:
+    def _verifies(self, subject: Checkpoint, files: Path) -> bool:
         """Return whether to compare a checkpoint with transformers before it is measured.
 
-        The first one of every process is, and the first one of the trajectory, whose checkpoint
-        file records the comparison.
+        The first one of every config is in every process, and the first one of the trajectory,
+        whose checkpoint file records the comparison.
         """
-        return not self._verified or self._is_first(subject)
+        return self._is_first(subject) or config_identity(files) not in self._verified
 
     def _is_first(self, subject: Checkpoint) -> bool:
         checkpoints = self.plan.trajectory.checkpoints
@@ -122,10 +123,10 @@ class CheckpointMeasurer:
     def _read(self, subject: ModelRef, files: Path) -> tuple[Checkpoint, Decoder, dict[str, str]]:
         """Return a checkpoint, its model, and attributes of its checkpoint file."""
         trajectory, dtype = self.plan.trajectory, TYPES[self.plan.study.spec.dtype]
-        if isinstance(subject, Untrained) or not self._verifies(subject):
+        if isinstance(subject, Untrained) or not self._verifies(subject, files):
             return (*trajectory.read(subject, files, dtype), {})
         checkpoint, model, parity = trajectory.verified(subject, files, dtype)
-        self._verified = True
+        self._verified |= {config_identity(files)}
         return checkpoint, model, {"parity": parity.to_json()} if self._is_first(subject) else {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -133,7 +134,7 @@ class CheckpointMeasurer:
 
         The folders of plug-ins come first: what they define can be unpickled only after them.
         """
-        return {"_plugins": self.plan.plugins, **vars(self), "_verified": False}
+        return {"_plugins": self.plan.plugins, **vars(self), "_verified": frozenset()}
 
     def attempt(self, block: SourceBlock, files: Path) -> Failure | None:
         """Measure a block and write it, or return why it could not be measured."""

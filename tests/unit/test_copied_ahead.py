@@ -18,6 +18,7 @@ from support.runs import plan_for, quiet
 from support.trajectories import write_trajectory
 
 from cntbench.models import precision
+from cntbench.models.checkpoint_files import config_identity
 from cntbench.models.device import memory_of
 from cntbench.models.precision import copied_ahead, mapped, weight_bytes
 from cntbench.parallel.processes import Workers
@@ -72,7 +73,8 @@ class Watched:
         self, plan, folder, monkeypatch, reads: int, patience: float = PATIENCE, meet: bool = True
     ) -> None:
         self.measurer = CheckpointMeasurer(plan, RunFolder(folder), CopiedAhead())
-        self.measurer._verified = True
+        files = plan.trajectory.fetch(plan.trajectory.checkpoints[0])
+        self.measurer._verified = frozenset({config_identity(files)})
         self.reads = reads
         self.meet = meet
         self.patience = patience

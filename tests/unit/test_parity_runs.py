@@ -90,6 +90,33 @@ def test_the_result_says_it_of_the_first_checkpoint_however_it_was_measured(chec
 
 
 @pytest.mark.parametrize(
+    ("changed", "compared"),
+    [
+        ({}, ["step0"]),
+        ({"_name_or_path": "here", "transformers_version": "4.0", "dtype": "bfloat16"}, ["step0"]),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": 7.0}}, ["step0", "step8"]),
+        ({"layer_norm_eps": 0.1}, ["step0", "step8"]),
+    ],
+)
+def test_a_checkpoint_with_a_config_of_its_own_is_compared_too(
+    checkpoints, tmp_path, monkeypatch, changed, compared
+):
+    write_trajectory(checkpoints, steps=(0, 8, 9))
+    path = checkpoints / "step8" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    names = []
+
+    def of_folder(name, folder, decoder):
+        names.append(name)
+        return own(name, folder, decoder)
+
+    own = parity.of_folder
+    monkeypatch.setattr(parity, "of_folder", of_folder)
+    run(plan_for(checkpoints, untrained=1), tmp_path / "run", jobs=1, progress=quiet)
+    assert names == compared
+
+
+@pytest.mark.parametrize(
     ("execute", "jobs"),
     [
         (processes.execute, 1),
