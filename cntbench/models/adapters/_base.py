@@ -19,12 +19,13 @@ from cntbench.models.maps import LayerNorm, Linear, RMSNorm
 from cntbench.models.products import GELU, GELU_TANH, RELU, SILU
 from cntbench.models.rotary import Rotary
 
+#: By the names of transformers, which has several for one function.
 ACTIVATIONS = {
-    "gelu": GELU,
-    "gelu_new": GELU_TANH,
-    "gelu_pytorch_tanh": GELU_TANH,
+    **dict.fromkeys(("gelu", "gelu_python"), GELU),
+    **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh"), GELU_TANH),
+    **dict.fromkeys(("gelu_accurate", "gelu_fast"), GELU_TANH),
     "relu": RELU,
-    "silu": SILU,
+    **dict.fromkeys(("silu", "swish"), SILU),
 }
 
 
