@@ -271,6 +271,18 @@ def test_offline_the_same_trajectory_opens_with_the_same_commits(hub, offline, t
     assert not hub.requests
 
 
+def test_offline_a_branch_that_has_moved_is_the_one_whose_files_are_here(hub, offline):
+    open_trajectory(ALL, quiet)
+    hub.moved |= {"step8", "step100"}
+    fill_cache("step8")
+    offline()
+    trajectory = open_trajectory(ALL, quiet)
+    was = {name: hub.commit(name, moved=False) for name in ("step0", "step100")}
+    commits = {checkpoint.name: checkpoint.identity for checkpoint in trajectory.checkpoints}
+    assert commits == {**was, "step8": hub.commit("step8")}
+    trajectory.load(trajectory.checkpoints[1])
+
+
 def test_the_tokenizer_of_the_first_revision_is_kept_and_counts(hub, offline):
     write_tokenizer(hub.folder / "step0", ["a text of some words"], size=300)
     served = (hub.folder / "step0" / "tokenizer.json").read_bytes()

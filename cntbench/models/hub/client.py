@@ -66,8 +66,9 @@ class References:
 def references(repository: str, revisions: Iterable[str]) -> References:
     """Return the commits of the branches and tags of a repository, ``ORG/NAME``.
 
-    If the hub cannot be reached, the wanted revisions are looked for in the hub cache. Raises a
-    `CheckpointError` if there is no such repository, or access is refused.
+    If the hub cannot be reached, they are those of the last list, or, where their files are not in
+    the hub cache, those that the cache has of the wanted revisions. Raises a `CheckpointError` if
+    there is no such repository, or access is refused.
     """
     silence_hub()
     try:
@@ -77,7 +78,9 @@ def references(repository: str, revisions: Iterable[str]) -> References:
             raise
         if isinstance(error, RepositoryNotFoundError) or problems.status_of(error) in (401, 403):
             raise problems.refusal(error, repository, f"hub:{repository}") from None
-        commits = _cached(repository, revisions) | _recorded(repository)
+        recorded = _recorded(repository)
+        newer = [n for n in revisions if n not in recorded or not cached(repository, recorded[n])]
+        commits = recorded | _cached(repository, newer)
         return References(commits, problems.explained(error), cut_off=problems.is_cut_off(error))
     _record(repository, commits)
     return References(commits)
