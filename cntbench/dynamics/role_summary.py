@@ -45,6 +45,7 @@ OF_CHECKPOINTS = {
     "reconfigures": f"1 at the largest change of a run of checkpoints whose p-value is at most "
     f"{LEVEL}, else 0",
 }
+_OF_LARGE = "; of a large film, only checkpoints that are compared with null models count"
 #: Variables about every component at every checkpoint, named after gatekeepers.
 OF_GATEKEEPERS = {
     "strength": "betweenness minus its mean in the null model layer_pairs; NaN for components "
@@ -52,8 +53,8 @@ OF_GATEKEEPERS = {
     "rank": "rank by strength, 1 for the strongest; ties share ranks",
     "top": f"1 in the top set (one of every {roles.PER_PLACE} components that have the role, and "
     "any tied with the last of them) and of positive strength, else 0",
-    "move": OF_COMPONENTS["move"],
-    "change": _CHANGE,
+    "move": OF_COMPONENTS["move"] + _OF_LARGE,
+    "change": _CHANGE + _OF_LARGE,
 }
 
 
