@@ -13,7 +13,6 @@ from support.runs import quiet
 
 from cntbench.components import components, feasible
 from cntbench.errors import CntbenchError
-from cntbench.exchange.eap_graph import read_eap_graph
 from cntbench.exchange.eap_import import Labels, import_graphs, read_graphs
 from cntbench.exchange.export import chosen, export
 
@@ -51,16 +50,35 @@ def test_influence_of_methods_that_observe_targets_comes_back(tmp_path):
     np.testing.assert_allclose(effect.values, expected.values, rtol=1e-6)
 
 
-@pytest.mark.parametrize("parallel", [False, True])
-def test_few_measured_edges_are_those_of_the_models_architecture(tmp_path, parallel):
-    """Edges within a layer, by which blocks are told apart, may be among those left out."""
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("parallel", [True, False])
+@pytest.mark.parametrize(
+    ("sources", "targets"),
+    [
+        (slice(1, None), slice(None)),
+        (slice(-1), slice(None)),  # all but the last MLP, from which only the logits are reached
+        (slice(None), slice(4, None)),
+        (slice(2, 3), slice(4, 5)),
+    ],
+)
+def test_a_graph_of_which_edges_were_not_measured_is_refused(
+    tmp_path, signed, parallel, sources, targets
+):
+    """Edges without a score would rank above all others."""
     film = random_film()
-    film["influence"][..., 1:] = np.nan
-    film["influence"][..., :3, 3:5] = 0.5
-    edges = feasible(components(2, 2, parallel=parallel))
-    film.attrs["feasible_edges"] = int(edges.sum())
-    export(one_cell(film), tmp_path / "g.json", None)
-    assert read_eap_graph(tmp_path / "g.json").components == components(2, 2, parallel=parallel)
+    film["edge_effect"] = film["edge_effect"] if signed else film["edge_effect"] * np.nan
+    reaches = feasible(components(2, 2, parallel=parallel))
+    film.attrs["feasible_edges"] = int(reaches.sum())
+    edges, ablated = np.zeros((6, 6), bool), np.zeros(6, bool)
+    edges[sources, targets] = ablated[sources] = True
+    for name in ("influence", "edge_effect"):
+        film[name] = film[name].where(xr.DataArray(edges, dims=("source", "target")))
+    film["readout_effect"] = film["readout_effect"].where(xr.DataArray(ablated, dims="source"))
+    measured = np.isfinite(one_cell(film)["influence"].values).reshape(6, 6)
+    lacking = (reaches & ~measured).sum() + (~ablated).sum()
+    for where, name in ((tmp_path / "g.json", None), (tmp_path / "graphs", "eap")):
+        with pytest.raises(CntbenchError, match=f"every edge, and {lacking} were not measured"):
+            export(one_cell(film), where, name)
 
 
 def test_a_selection_of_components_has_no_graph(tmp_path):

@@ -4,8 +4,8 @@
 patching it hurts the readout, as changes of a loss are in MIB; never negative for methods that
 observe targets.
 An edge into a head stands for those into its queries, keys and values, a third of the score each.
-An edge that a method does not score, such as those from the input, gets the largest score: it is in
-every circuit. A graph that was imported is written with its own scores.
+No method scores the edges from the input: they get the largest score, so that they are in every
+circuit. A graph that was imported is written with its own scores.
 
 Source: ``Graph.to_json`` of EAP-IG (Hanna et al. 2024, arXiv 2403.17806), which MIB reads
 (Mueller et al. 2025, arXiv 2504.13151).
@@ -32,6 +32,7 @@ from cntbench.results.storage import write_text
 SUFFIXES: tuple[str, ...] = (".json",)
 KIND = FileKind("a graph of EAP-IG", contains(b'"parallel_attn_mlp"'))
 
+_WHOLE = "Export the whole result, of all components, or graphml, gexf, csv or parquet."
 #: An edge's score, and whether the circuit has it.
 Edges = Mapping[str, tuple[float, bool]]
 
@@ -42,7 +43,8 @@ def write_file(tree: xr.DataTree, path: Path) -> None:
     Raises
     ------
     CntbenchError
-        If the result has several graphs, experts as components, or was not measured.
+        If the result has several graphs, experts as components, or was not measured, or not all of
+        its edges were.
     """
     check_single(tree, path, "graph of EAP-IG", "eap")
     _write(tree, dict.fromkeys(("task", "ablation", "checkpoint"), 0), path)
@@ -73,7 +75,7 @@ def _write(tree: xr.DataTree, cell: Mapping[str, int], path: Path) -> None:
     edges = (
         _imported(tree.children[GROUP].to_dataset().isel(checkpoint=cell["checkpoint"]))
         if GROUP in tree.children
-        else _scored(root, cell, names)
+        else _scored(root, cell, names, str(path))
     )
     write_text(path, json.dumps(graph_content(nodes, edges)))
 
@@ -127,11 +129,8 @@ def _nodes(root: xr.Dataset, where: str) -> tuple[Component, ...]:
     size = int(root["source_layer"].max()) + 1, int(root["source_head"].max()) + 1
     parallel, sequential = (components(*size, parallel=parallel) for parallel in (True, False))
     if [node.name for node in parallel] != list(map(str, root["source"].values)):
-        raise CntbenchError(
-            "graphs of EAP-IG have all components of a model, and the selection lacks some",
-            where=where,
-            hint="Export the whole result, or graphml, gexf, csv or parquet.",
-        )
+        what = "graphs of EAP-IG have all components of a model, and the selection lacks some"
+        raise CntbenchError(what, where=where, hint=_WHOLE)
     measured = np.isfinite(root["influence"].values).any(axis=(0, 1, 2))
     edges = root.attrs.get("feasible_edges", 0)
     within = (measured & ~feasible(parallel)).any()
@@ -139,15 +138,25 @@ def _nodes(root: xr.Dataset, where: str) -> tuple[Component, ...]:
 
 
 def _scored(
-    root: xr.Dataset, cell: Mapping[str, int], names: Mapping[str, tuple[int, int]]
+    root: xr.Dataset, cell: Mapping[str, int], names: Mapping[str, tuple[int, int]], where: str
 ) -> dict[str, tuple[float, bool]]:
+    """Return the scores of all edges; raise a `CntbenchError` if some were not measured."""
     from cntbench.comparison.circuits.faithfulness import (  # imports torch
         observed_readout,
         scores_of,
     )
 
     graph = root.isel(cell)
-    values = scores_of(graph, observed_readout(root, str(graph["task"].item()))).values
+    readout = observed_readout(root, str(graph["task"].item()))
+    values = scores_of(graph, readout).values
+    measured = np.isfinite(values)
+    measured[0] = True  # from the input
+    # A change relative to a readout of 0 has no score, but was measured.
+    measured[1:, -1] |= np.isfinite(graph["readout_effect"].sel(readout=readout).values)
+    lacking = sum(not measured[index] for index in {*names.values()})
+    if lacking:
+        what = f"graphs of EAP-IG have a score for every edge, and {lacking} were not measured"
+        raise CntbenchError(what, where=where, hint=_WHOLE)
     shares: NDArray[np.float64] = np.array([1 + 2 * name.endswith(">") for name in names])
     scores = np.array([values[index] for index in names.values()]) / shares
     scores = np.where(np.isfinite(scores), scores, np.nanmax(abs(scores)))
