@@ -38,6 +38,11 @@ def pool_films(
     answering = [tests for tests in films if not any(test.reason for test in tests)]
     if len(films) > 1 == len(answering):
         return [ClaimTestResult(reason=f"only 1 of {len(films)} films answers")] * len(films[0])
+    if not answering:
+        reasons = dict.fromkeys(next(filter(None, (t.reason for t in tests))) for tests in films)
+        if len(reasons) > 1:
+            reason = f"none of {len(films)} films answers: {'; '.join(reasons)}"
+            return [ClaimTestResult(reason=reason)] * len(films[0])
     if len(answering) < 2:
         return films[0]
     return [*map(pool_tests, zip(*answering, strict=True), rule.minimum)]

@@ -199,8 +199,9 @@ def too_short(judgements: Sequence[Judgement]) -> str:
     """Return a sentence on the claims that need more checkpoints, or an empty string."""
     needs: dict[str, tuple[int, int]] = {}
     for judgement in judgements:
-        if match := _TOO_FEW.fullmatch(judgement.why):
-            needs[judgement.claim] = int(match[1]), int(match[2])
+        for need, has in _TOO_FEW.findall(judgement.why):
+            before = needs.get(judgement.claim, (0, int(has)))[1]
+            needs[judgement.claim] = int(need), min(before, int(has))
     if not needs:
         return ""
     count = len({judgement.claim for judgement in judgements})

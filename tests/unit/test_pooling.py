@@ -143,6 +143,16 @@ def test_only_films_that_answer_are_pooled():
     assert pool_films(nobody, rule) is nobody[0]
 
 
+def test_films_that_do_not_answer_for_several_reasons_are_all_heard():
+    """The first one's reason, such as its few checkpoints, would be wrong about the others."""
+    rule = VerdictRule(0.05, (1.0, 1.0), ("chance", "noise"))
+    answer = film_result(9.0, np.zeros(99))
+    short, constant = (ClaimTestResult(reason=reason) for reason in ("is short", "is constant"))
+    films = [[short, short], [answer, constant], [short, constant]]
+    [verdict] = judge([rule], [pool_films(films, rule)], several=True)
+    assert verdict.reason == "none of 3 films answers: is short; is constant"
+
+
 @pytest.mark.parametrize("number", [2, 3, 10])
 def test_one_film_that_answers_is_no_pool(number):
     """However sure it is: its interval is about itself, and the others say nothing."""

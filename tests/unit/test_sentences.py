@@ -285,6 +285,9 @@ def test_other_tasks_are_variants_controls_or_others(film):
          "20 checkpoints are too few for 2 of 3 claims: they need 24 or 40."),
         (["b needs 24, has 20", "a needs 24, has 20", "a needs 40, has 30"],
          "20 checkpoints are too few for 2 of 2 claims: they need 24 or 40."),
+        # Two films that do not answer, as pools of films say it.
+        (["a none of 2 films answers: needs 24, has 19; needs 24, has 1"],
+         "1 checkpoint is too few for 1 of 1 claim: it needs 24."),
     ],
 )  # fmt: skip
 def test_too_few_checkpoints(reasons, says):
