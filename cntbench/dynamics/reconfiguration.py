@@ -129,7 +129,6 @@ def _largest_anywhere(standardised: Array) -> Array:
     defined = ~np.isnan(standardised).any(axis=0)
     if defined.any():
         largest = standardised[:, defined].max(axis=1)
-        largest[0] = np.inf  # the film reaches its own values
         share[defined] = (largest[:, None] >= standardised[0, defined]).mean(axis=0)
     return share
 
