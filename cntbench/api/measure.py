@@ -22,6 +22,7 @@ from cntbench.models.device import check_precision, description, prepare
 from cntbench.models.in_memory import at_step, read_model
 from cntbench.models.precision import TYPES, moved
 from cntbench.plugins.folders import with_specs
+from cntbench.prompts.tables import is_table
 from cntbench.reporting.audit import failures
 from cntbench.reporting.progress import progress_bar
 from cntbench.reporting.terminal import Terminal
@@ -45,7 +46,7 @@ from cntbench.runs.resources import DeviceChoice, Resources, memory_budget, reso
 from cntbench.runs.run import provenance
 from cntbench.runs.run import run as run_plan
 from cntbench.runs.seeds import run_path, run_seeds, seed_runs, seeds_folder
-from cntbench.runs.tasks import task_in_memory
+from cntbench.runs.tasks import Task, task_in_memory, task_of_file
 from cntbench.specs import StudySpec, build
 
 
@@ -196,8 +197,9 @@ def influence(
         of columns such as tensors of tokens, with ``clean``, ``answer``, and optionally
         ``corrupted`` and ``wrong``; ``task`` may then name them (``"prompts"``).
     answer
-        How to score answers of several tokens in your own prompts: by the ``"first"`` token, or by
-        the ``"sum of log probabilities"`` of all tokens. By default, answers are one token.
+        How to score answers of several tokens in your own prompts, or in the file of them that is
+        the task: by the ``"first"`` token, or by the ``"sum of log probabilities"`` of all tokens.
+        By default, answers are one token.
     seed
         Seed of prompts and random draws.
     step
@@ -229,25 +231,26 @@ def influence(
     budget = memory_budget(memory, where)
     catalogue = load_catalogue(path_tuple(specs))
     prompts = plain(prompts)
+    own: Task | None = None
     if not isinstance(prompts, int | float):
-        prompts_task, prompts = task_in_memory(
-            prompts, "prompts" if task is None else task, where, answer
-        )
-        catalogue, task = (
-            dataclasses.replace(catalogue, tasks=Named({prompts_task.name: prompts_task})),
-            prompts_task.name,
-        )
-    elif answer is not None:
-        raise CntbenchError(
-            f"answer = {shown(answer)} applies to your own prompts, but there are none",
-            where=where,
-            hint="A task in a file has this in its parameters: answer = …",
-        )
+        own, prompts = task_in_memory(prompts, "prompts" if task is None else task, where, answer)
+    tasks = ("induction",) if task is None else name_tuple(task, f"{where}: task")
+    if own is None and answer is not None:
+        if len(tasks) > 1 or not is_table(tasks[0]):
+            raise CntbenchError(
+                f"answer = {shown(answer)} applies to prompts of your own, and task is not one "
+                "file of them",
+                where=where,
+                hint="A task in a TOML file has this in its parameters: answer = …",
+            )
+        own = task_of_file(user_path(tasks[0]), answer, where)
+    if own is not None:
+        catalogue, tasks = dataclasses.replace(catalogue, tasks=Named({own.name: own})), (own.name,)
     keys = {
         "version": 1,
         "summary": "A model in memory.",
         "trajectory": f"memory:{type(model).__name__}",
-        "tasks": ("induction",) if task is None else name_tuple(task, f"{where}: task"),
+        "tasks": tasks,
         "ablations": name_tuple(ablation, f"{where}: ablation"),
         "prompts": prompts,
         "seed": seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from typing import Any
 
 from cntbench.errors import CntbenchError
@@ -68,7 +69,9 @@ def _of_columns(prompts: Mapping[Any, Any], where: str) -> list[dict[str, Any]]:
 
 
 def _unreadable(prompts: Any, where: str) -> CntbenchError:
-    return CntbenchError(f"cannot be read as prompts: {_kind(prompts)}", where=where, hint=_HINT)
+    is_path = isinstance(prompts, str | PathLike)
+    hint = "The path of a file of prompts is a task: pass it as such." if is_path else _HINT
+    return CntbenchError(f"cannot be read as prompts: {_kind(prompts)}", where=where, hint=hint)
 
 
 def _kind(value: Any) -> str:

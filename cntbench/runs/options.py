@@ -6,14 +6,15 @@ import sys
 from collections.abc import Iterable, Sequence, Sized
 from contextlib import suppress
 from enum import StrEnum
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from cntbench.errors import CntbenchError, shown, unknown
 from cntbench.runs.arguments import plain
 
-#: One name, or several.
-Names = str | Sequence[str]
+#: One name, or several; files of prompts are named by their paths.
+Names = str | PathLike[str] | Sequence[str] | Sequence[PathLike[str]]
 
 #: Checkpoints: a text as on the command line, a step, a slice of them, or several of these.
 Checkpoints = str | int | slice | Sequence[str | int]
@@ -102,12 +103,15 @@ def study_changes(**keys: Unpack[StudyKeys]) -> dict[str, Any]:
 
 
 def name_tuple(names: Names, where: str) -> tuple[str, ...]:
-    """Return one or several names, the values of an argument, as a tuple."""
-    if isinstance(names, str):
-        return (names,)
+    """Return one or several names, the values of an argument, as a tuple.
+
+    Files of prompts are named by their paths.
+    """
+    if isinstance(names, str | PathLike):
+        return (str(names),)
     listed = tuple(names) if isinstance(names, Iterable) and not hasattr(names, "shape") else names
-    if not isinstance(listed, tuple) or not all(isinstance(name, str) for name in listed):
+    if not isinstance(listed, tuple) or not all(isinstance(n, str | PathLike) for n in listed):
         raise CntbenchError(
             f"{shown(names)} is not a name", where=where, hint="Give one name, or a list of names."
         )
-    return listed
+    return tuple(map(str, listed))

@@ -98,10 +98,13 @@ def read_task(path: Path) -> Task:
     )
 
 
-def task_of_file(path: Path) -> Task:
-    """Return the task of a file of prompts, called by its name."""
-    parameters = file.Parameters(path=path.name)
-    return _own(path.stem, path, parameters.at(path.parent), {"path": path.name})
+def task_of_file(path: Path, answer: str | None = None, where: str | None = None) -> Task:
+    """Return the task of a file of prompts, called by its name.
+
+    ``answer`` says what is scored for answers of several tokens, and ``where`` who says it.
+    """
+    parameters = {"path": path.name, **_scored(answer, where)}
+    return _own(path.stem, path, file.Parameters(**parameters).at(path.parent), parameters)
 
 
 def task_in_memory(
@@ -115,17 +118,22 @@ def task_in_memory(
         raise CntbenchError(
             "prompts of your own are one task", where=where, hint='Name it: task = "…".'
         )
-    parameters: dict[str, Any] = {}
-    if answer is not None:
-        allowed = get_args(AnswerRule)
-        if not isinstance(answer, str) or answer not in allowed:
-            hint = nearest(shown(answer), allowed)
-            raise CntbenchError(f"answer = {shown(answer)} is not allowed", where=where, hint=hint)
-        parameters["answer"] = answer
+    parameters = _scored(answer, where)
     where = f"{where}: prompts"
     rows = rows_in_memory(prompts, where)
     table = PromptTable(where, given=rows, **parameters)
     return _own(name, Path(), table, parameters), len(rows)
+
+
+def _scored(answer: str | None, where: str | None) -> dict[str, Any]:
+    """Return the parameter of what is scored, if there is one; raise an error if it is unknown."""
+    if answer is None:
+        return {}
+    allowed = get_args(AnswerRule)
+    if not isinstance(answer, str) or answer not in allowed:
+        hint = nearest(shown(answer), allowed)
+        raise CntbenchError(f"answer = {shown(answer)} is not allowed", where=where, hint=hint)
+    return {"answer": answer}
 
 
 def _own(name: str, path: Path, table: PromptTable, parameters: dict[str, Any]) -> Task:

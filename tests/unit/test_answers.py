@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import xarray as xr
 from support.models import decoder, random_model
 from support.oracle import Oracle
 
@@ -164,6 +166,21 @@ def test_rows_with_answers_of_several_tokens_are_measured_as_the_rule_says(model
     assert value == pytest.approx(plain.readout_value[0], rel=1e-5)
 
 
+@pytest.mark.parametrize("rule", ["first", SUMMED])
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_file_is_scored_as_its_rows_are(model, tmp_path, suffix, rule):
+    rows = [{**row, "wrong": [9, 9]} for row in ROWS]
+    path = tmp_path / f"own{suffix}"
+    frame = pd.DataFrame(rows)
+    if suffix == ".jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_parquet(path)
+    from_file = cntbench.influence(model, path, "zero", answer=rule)
+    in_memory = cntbench.influence(model, "own", "zero", prompts=rows, answer=rule)
+    xr.testing.assert_equal(from_file, in_memory)
+
+
 def test_rows_with_sets_of_answers_are_measured(model):
     rows = [
         {"clean": [5, 6, 7], "answer": [[1], [2], [3]], "wrong": [[4], [5]]},
@@ -181,7 +198,11 @@ def test_rows_with_sets_of_answers_are_measured(model):
         (ROWS, {}, r"prompts\[0\]: answer: \[1, 2, 3\] is 3 tokens of this model, and one is"),
         (ROWS, {"answer": "first"}, r"prompts\[0\]: answer: a right and a wrong answer begin with"),
         (ROWS, {"answer": "all"}, 'answer = "all" is not allowed'),
-        (4, {"answer": "first"}, "applies to your own prompts, but there are none"),
+        (4, {"answer": "first"}, "applies to prompts of your own, and task is not one file"),
+        (4, {"answer": "first", "task": ("a.csv", "b.csv")}, "and task is not one file of them"),
+        (4, {"answer": "all", "task": "a.csv"}, 'answer = "all" is not allowed'),
+        (4, {"answer": "first", "task": [ROWS]}, "task"),
+        ("own.csv", {}, "of type str.*\n.*path of a file of prompts is a task"),
         ([{**ROWS[0], "answer": [[1, 2], [3]]}], {"answer": SUMMED}, "2 answers are right and 1"),
         ([{**ROWS[0], "answer": [[1, 99]]}], {"answer": SUMMED}, "token 99 is outside"),
         ([{**ROWS[0], "answer": [1] * 70}], {"answer": SUMMED}, "is 72 tokens long, and the model"),
