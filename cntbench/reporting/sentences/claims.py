@@ -136,6 +136,6 @@ def _over_lags(tree: xr.DataTree, task: str) -> tuple[str, ...]:
     if not ends:
         return ()
     return (
-        "How much more stable spreaders' order is than gatherers' depends on the lag: the gap in τ "
-        f"goes from {listed(ends)}.",
+        "How much more stable spreaders' order is than gatherers' depends on the lag, which is at "
+        f"least one checkpoint: the gap in τ goes from {listed(ends)}.",
     )
