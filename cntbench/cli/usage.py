@@ -97,6 +97,8 @@ def usage_error(error: Any) -> CntbenchError:
         takes = "takes no" if "not take" in error.message else "needs a"
         return CntbenchError(f"{error.option_name} {takes} value")
     if extra := _EXTRA.match(error.message):
+        if context is not None and any("--results" in p.opts for p in context.command.params):
+            options = f"Name each result file by --results FILE. {options}"
         return CntbenchError(f"unexpected argument {shown(extra[1])}", hint=options)
     return CntbenchError(error.format_message().removesuffix("."), hint=options)
 

@@ -156,6 +156,7 @@ def test_a_likely_mistake_is_told_its_remedy(cli, words, says):
             "has none Name graphs (.json), or leave --in-graph out.",
         ),
         ("plan nano compare", 'unexpected argument "compare"'),
+        ("compare a.nc b.nc", 'unexpected argument "a.nc b.nc" Name each result file by --results'),
     ],
 )
 def test_an_option_is_named_with_its_value_and_what_is_allowed(cli, words, says):
