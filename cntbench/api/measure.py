@@ -236,7 +236,7 @@ def influence(
         own, prompts = task_in_memory(prompts, "prompts" if task is None else task, where, answer)
     tasks = ("induction",) if task is None else name_tuple(task, f"{where}: task")
     if own is None and answer is not None:
-        if len(tasks) > 1 or not is_table(tasks[0]):
+        if len(tasks) != 1 or not is_table(tasks[0]):
             raise CntbenchError(
                 f"answer = {shown(answer)} applies to prompts of your own, and task is not one "
                 "file of them",

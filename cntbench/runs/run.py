@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ from cntbench.results.checking import valid_tree
 from cntbench.results.failure import Failure, Mismatch
 from cntbench.results.film import film, unmeasured, untrained_group
 from cntbench.results.group_schema import GROUPS
-from cntbench.results.storage import write_results
+from cntbench.results.storage import write_atomically, write_results
 from cntbench.results.tree import groups_of, result_tree
 from cntbench.runs.executors import processes
 from cntbench.runs.folder import RunFolder
@@ -239,6 +238,8 @@ def _added(
         for node in (() if earlier is None else earlier.descendants)
         if node.path.split("/")[1] not in {*GROUPS} - {CIRCUITS}
     }
+    if not added:
+        return {}
     numbered = (folder.results.with_stem(f"{folder.results.stem}-{n}") for n in count(1))
     copy = next(path for path in numbered if not path.exists())
     where = f"{folder.results}, now {copy.name}"
@@ -249,7 +250,8 @@ def _added(
         del fitting[f"/{CIRCUITS}"]
     kept = {path: fitting[path] for path in added if path in fitting}
     if len(kept) < len(added):
-        shutil.copy2(folder.results, copy)
+        content = folder.results.read_bytes()
+        write_atomically(copy, lambda path: path.write_bytes(content))
     return kept
 
 

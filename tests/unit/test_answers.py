@@ -200,6 +200,7 @@ def test_rows_with_sets_of_answers_are_measured(model):
         (ROWS, {"answer": "all"}, 'answer = "all" is not allowed'),
         (4, {"answer": "first"}, "applies to prompts of your own, and task is not one file"),
         (4, {"answer": "first", "task": ("a.csv", "b.csv")}, "and task is not one file of them"),
+        (4, {"answer": "first", "task": []}, "and task is not one file of them"),
         (4, {"answer": "all", "task": "a.csv"}, 'answer = "all" is not allowed'),
         (4, {"answer": "first", "task": [ROWS]}, "task"),
         ("own.csv", {}, "of type str.*\n.*path of a file of prompts is a task"),
