@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal
 
 import numpy as np
@@ -19,16 +20,17 @@ AnswerRule = Literal["first", "sum of log probabilities"]
 def tokens_after(language: Language, before: str, text: str) -> list[int]:
     """Return the tokens of a text that follows another one.
 
-    They are those of the text alone if a token spans both. Many tokenizers put a space only before
-    a text that stands alone: ``" Mary"`` is one token of Llama 2 after a word.
+    If a token spans both, they are those that it has within a text, after a line break or a word.
+    Many tokenizers put a space before a text that stands alone: of Llama 2, ``" Mary"`` after a
+    word is one token, and ``"s"`` alone is the token of ``" s"``.
     """
-    try:
-        before_tokens = language.encode(before) if before else []
-        together = language.encode(before + text)
-    except CntbenchError:  # the two together are a word that the tokenizer does not know
-        return language.encode(text)
-    if len(together) > len(before_tokens) and together[: len(before_tokens)] == before_tokens:
-        return together[len(before_tokens) :]
+    with suppress(CntbenchError):  # the two together are a word that the tokenizer does not know
+        for head in (before, "\n", A_WORD):
+            head_tokens = language.encode(head) if head else []
+            together = language.encode(head + text)
+            count = len(head_tokens)
+            if len(together) > count and together[:count] == head_tokens:
+                return together[count:]
     return language.encode(text)
 
 

@@ -191,6 +191,25 @@ def test_an_answer_has_the_tokens_that_it_has_after_its_prompt(tmp_path):
     assert (prompt.targets.tolist(), prompt.decoys.tolist()) == ([mary, mary], [john, john])
 
 
+@pytest.mark.parametrize(
+    ("clean", "answer", "token"),
+    [("two cat", "s", "s"), ("two ", "cat", "cat"), ("a", "s", "s"), ("two", " s", "▁s")],
+)
+def test_an_answer_that_joins_its_prompt_gets_no_space(tmp_path, clean, answer, token):
+    """Alone, ``"s"`` is the token of ``" s"`` for a tokenizer that puts a space before a text."""
+    write_llama2(tmp_path, ["two cats", "two s", "(cat", "as two"] * 3)
+    known = TokenizerFile.beside(tmp_path)
+    language = Language(np.arange(400), tokenizer=known, size=400)
+    assert known.encode("s") == [known._fast.token_to_id("▁s")]
+    assert len(known.encode("two cats")) == 2, "one token spans prompt and answer"
+    row = {"clean": clean, "answer": answer, "wrong": [0]}
+    scored = {"clean": clean, "scored": [-1], "answer": [answer], "wrong": [[0]]}
+    for cells in (row, scored):
+        table = PromptTable("here", given=rows_in_memory([cells], "here"))
+        [prompt] = table.prompts(language, 1)
+        assert prompt.targets.tolist() == [known._fast.token_to_id(token)]
+
+
 CELLS_OF_ANY_KIND = st.recursive(
     st.none()
     | st.booleans()
