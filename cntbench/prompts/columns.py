@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from cntbench.errors import CntbenchError, nearest
-from cntbench.prompts.tables import Row
+from cntbench.errors import CntbenchError, nearest, shown
+from cntbench.prompts.tables import ID_COLUMNS, Row
 
 Key = Literal["clean", "corrupted", "answer", "wrong", "scored"]
 #: Parts of a prompt that a column may hold.
@@ -45,6 +45,9 @@ LAYOUTS: tuple[Mapping[Key, str], ...] = (
 _PATH = re.compile(r"[^.\[\]{}]+(?:\.[^.\[\]{}]+)*")
 _BRACKETS = re.compile(rf"(?P<path>{_PATH.pattern})(?:\[(?P<index>{_PATH.pattern})\])?")
 _BRACES = re.compile(r"\{([^{}]*)\}")
+#: How numpy and torch print token ids, and what is nothing else in a column of ids.
+_PRINTED_IDS = re.compile(r"tensor\(.*\)|\[\s*\d+(\s+(\d+|\.\.\.))+\s*\]", re.DOTALL)
+_NUMBERS = re.compile(r"[\d\s,;()\[\]]+")
 
 
 def choose_columns(rows: Sequence[Row], chosen: Mapping[Key, str], where: str) -> dict[Key, str]:
@@ -96,7 +99,15 @@ def cell(row: Row, key: Key, column: str) -> Any:
     where = f"{row.where}: {key}"
     if "{" in column:
         return _BRACES.sub(lambda match: str(_value(row.cells, match[1], where)), column)
-    return _value(row.cells, column, where)
+    value = _value(row.cells, column, where)
+    unread = _NUMBERS if column.endswith(ID_COLUMNS) else _PRINTED_IDS
+    if isinstance(value, str) and unread.fullmatch(value):
+        raise CntbenchError(
+            f"{shown(value)} is a text, and seems to be token ids",
+            where=where,
+            hint="Write token ids as a list with commas, such as [464, 3290].",
+        )
+    return value
 
 
 def _value(cells: Mapping[str, Any], path: str, where: str) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cntbench.errors import CntbenchError, nearest
+from cntbench.errors import CntbenchError, nearest, shown
 from cntbench.files.parsing import parse_json
 
 #: Formats, by suffix.
@@ -105,6 +105,13 @@ def _csv(content: bytes, path: Path) -> Iterator[Row]:
             return
         if not any(value.strip() for value in values):
             continue
+        for value in values:
+            if re.match(r'\s+".', value) and value in text:  # between quotes, it would be doubled
+                raise CntbenchError(
+                    f"has a quote after a space: {shown(value)}",
+                    where=where,
+                    hint='Put a cell between quotes with its space, " Mary", and write " as "".',
+                )
         if header is None:
             header = values
             refuse_repeated(header, where)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support.text import tokenizer_of, write_llama2
@@ -75,6 +76,9 @@ def test_what_editors_and_spreadsheets_add_does_not_matter(tmp_path, name, text)
         ("x.csv", HEADER.encode("utf-16"), ", line 1: is not UTF-8 text"),
         ("x.jsonl", b"[\n1]", "Every line is a prompt, such as"),
         ("x.csv", b"clean;answer\na;b", "line 1: columns are separated by ';'\nSeparate them by c"),
+        ("x.csv", b'clean, "answer"\na,b', "line 1: has a quote after a space"),
+        ("x.csv", b'answer,clean\n"Mary", "gave the"', "line 2: has a quote after a space"),
+        ("x.csv", b'answer,clean\n"Mary", "on, the"', 'between quotes with its space, " Mary"'),
         ("x.csv", b"clean,answer,clean\na,b,c", "line 1: column 'clean' appears twice"),
         (
             "x.jsonl",
@@ -89,6 +93,17 @@ def test_what_cannot_be_read_is_said_with_its_line(tmp_path, name, content, says
         prompts_of(tmp_path / name)
     assert says in str(caught.value)
     assert str(tmp_path / name) in str(caught.value)
+
+
+def test_quotes_may_belong_to_a_text(tmp_path):
+    rows = [{"clean": 'gave "the" drink', "answer": ' "Mary"', "wrong": ' "'}] * 2
+    pd.DataFrame(rows).to_csv(tmp_path / "x.csv", index=False)
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    cells = [[row.cells for row in rows_of(path.read_bytes(), path)] for path in tmp_path.iterdir()]
+    assert cells == [rows, rows]
+    unquoted = b'clean,answer\ngave "the" drink, "\n'
+    [row] = rows_of(unquoted, Path("x.csv"))
+    assert row.cells == {"clean": 'gave "the" drink', "answer": ' "'}
 
 
 def test_a_number_beside_text_is_neither_taken_for_text_nor_for_a_token_id(tmp_path):
@@ -120,6 +135,37 @@ def test_a_number_that_is_no_token_id_is_told(answer):
     says = r"here\[0\]: answer: is neither text nor token ids: "
     with pytest.raises(CntbenchError, match=says):
         of_rows([{"clean": "gave the", "answer": answer, "wrong": "John"}])
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("clean", str(np.array([4, 5, 6]))),
+        ("clean", str(np.arange(40))),
+        ("clean", str(np.arange(2000))),
+        ("clean", str(torch.tensor([4, 5]))),
+        ("clean_ids", "4 5 6"),
+        ("clean_ids", "4,5"),
+        ("clean_ids", str((4, 5))),
+    ],
+)
+def test_token_ids_that_are_not_a_list_are_not_taken_for_text(tmp_path, suffix, column, cell):
+    """As pandas writes arrays and tensors into a CSV file."""
+    path = tmp_path / f"x.{suffix}"
+    frame = pd.DataFrame({column: [cell], "answer": ["Mary"], "wrong": ["John"]})
+    text = frame.to_csv(index=False) if suffix == "csv" else frame.to_json(orient="records")[1:-1]
+    path.write_text(text)
+    with pytest.raises(CntbenchError, match=r"clean: .* is a text, and seems to be token ids"):
+        prompts_of(path, columns={"clean": column})
+
+
+@pytest.mark.parametrize("column", ["clean", "clean_ids"])
+def test_texts_with_brackets_are_texts(tmp_path, column):
+    path = tmp_path / "x.csv"
+    pd.DataFrame({column: ["[the drink]"], "answer": "Mary", "wrong": "John"}).to_csv(path)
+    [prompt] = prompts_of(path, columns={"clean": column})
+    assert prompt.tokens.tolist() == TOKENIZER.encode("[the drink]").ids
 
 
 def test_cells_that_pandas_leaves_empty_are_missing():
