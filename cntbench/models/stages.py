@@ -1,14 +1,17 @@
 """Training in stages: names such as ``stage2-ingredient1-step1000-tokens5B``, on one time axis.
 
-Every stage counts its steps from 0. A checkpoint's training step counts on from the last step of
-the stage before that is named beside it, and so do its tokens. A stage may have several branches
-(``ingredient1``, ``ingredient2``), which are no sequence: one of them is a trajectory.
+If every stage counts its steps from 0 (OLMo 2), a checkpoint's training step counts on from the
+last step of the stage before that is named beside it, and so do its tokens. If all steps of a stage
+are above those of the stage before (SmolLM3), they count through all stages and stay as they are. A
+stage may have several branches (``ingredient1``, ``ingredient2``), which are no sequence: one of
+them is a trajectory.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 from cntbench.errors import CheckpointError, CntbenchNote, warn
@@ -47,10 +50,13 @@ def place_of(named: NamedStep) -> StagePlace:
     return StagePlace(stage, branch.strip("-_="))
 
 
-def on_one_axis(steps: Mapping[Key, NamedStep], *, where: str) -> dict[Key, NamedStep]:
+def on_one_axis(
+    steps: Mapping[Key, NamedStep], *, where: str, others: Iterable[NamedStep] = ()
+) -> dict[Key, NamedStep]:
     """Return named steps in order, counted through all stages, and say so if there are several.
 
-    Without stages in the names, or with a single one, steps stay as they are. Raises a
+    Without stages in the names, or with a single one, steps stay as they are. ``others`` are steps
+    of the same training that are not asked for: they too tell how its stages count. Raises a
     `CheckpointError` if a stage has several branches, or a name lacks the stage where others have
     different ones.
     """
@@ -58,6 +64,12 @@ def on_one_axis(steps: Mapping[Key, NamedStep], *, where: str) -> dict[Key, Name
     stages = sorted({place.stage for place in places.values() if place.stage is not None})
     if len(stages) > 1:
         _check(places, steps, where)
+        if _count_through([*steps.values(), *others]):
+            warn(
+                f"{where}: steps stay as they are: a stage's are above those of the stage before.",
+                CntbenchNote,
+            )
+            stages = []
     offset, on_axis = 0, dict[Key, NamedStep]()
     tokens: int | None = 0  # unknown from the first stage whose names do not give them
     for number, stage in enumerate(stages if len(stages) > 1 else [None]):
@@ -79,6 +91,17 @@ def on_one_axis(steps: Mapping[Key, NamedStep], *, where: str) -> dict[Key, Name
             last = ordered[-1][1]
             offset, tokens = offset + last.step, _sum(tokens, last.tokens_seen)
     return on_axis
+
+
+def _count_through(steps: Iterable[NamedStep]) -> bool:
+    """Return whether all steps of every stage are above those of the stage before."""
+    of_stages: dict[int, list[int]] = {}
+    for named in steps:
+        stage = place_of(named).stage
+        if stage is not None:
+            of_stages.setdefault(stage, []).append(named.step)
+    ordered = [of_stages[stage] for stage in sorted(of_stages)]
+    return all(max(before) < min(after) for before, after in pairwise(ordered))
 
 
 def _sum(before: int | None, tokens: int | None) -> int | None:

@@ -18,7 +18,7 @@ from cntbench.errors import (
     shown,
     unknown,
 )
-from cntbench.models.hub.revisions import parse
+from cntbench.models.hub.revisions import in_order, named_steps
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,10 @@ def test_what_json_cannot_say_is_shown_by_its_type():
 
 def test_a_warning_stands_at_the_users_line_however_deep_it_is_found():
     names = "stage1-step1000-tokens1B,stage2-step10-tokens2B"
+    steps = named_steps(names, where="hub:a/b")
     with pytest.warns(CntbenchNote, match="steps of stage 2 count on") as told:
-        parse(names, where="hub:a/b")
+        in_order(steps, where="hub:a/b")
     [warning] = told
     assert (warning.filename, warning.category) == (__file__, CntbenchNote)
     line = Path(__file__).read_text(encoding="utf-8").splitlines()[warning.lineno - 1]
-    assert line.strip() == 'parse(names, where="hub:a/b")'
+    assert line.strip() == 'in_order(steps, where="hub:a/b")'

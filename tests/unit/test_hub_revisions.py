@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.revisions import parse
 
 from cntbench.errors import CheckpointError
-from cntbench.models.hub.revisions import parse, step_of
+from cntbench.models.hub.revisions import step_of
 from cntbench.runs.catalogue import load_catalogue
 
 

@@ -65,6 +65,14 @@ def test_opening_resolves_commits_and_reads_one_config(hub):
     }  # fmt: skip
 
 
+def test_branches_that_are_not_asked_for_tell_how_stages_count(hub):
+    for old, new in (("0", "stage1-step8"), ("8", "stage1-step40"), ("100", "stage2-step20")):
+        (hub.folder / f"step{old}").rename(hub.folder / new)
+    with pytest.warns(CntbenchNote, match="steps of stage 2 count on from 8"):
+        trajectory = open_trajectory("hub:lab/tiny@stage1-step8,stage2-step20", quiet)
+    assert [checkpoint.step for checkpoint in trajectory.checkpoints] == [8, 28]
+
+
 def test_a_checkpoint_has_the_revision_of_the_same_files_in_a_folder(hub, tmp_path):
     trajectory = open_trajectory(ALL, quiet)
     for checkpoint in trajectory.checkpoints:

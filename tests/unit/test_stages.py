@@ -6,9 +6,10 @@ import warnings
 
 import pytest
 from support.models import random_model
+from support.revisions import parse
 
 from cntbench.errors import CheckpointError, CntbenchNote
-from cntbench.models.hub.revisions import parse
+from cntbench.models.hub.revisions import in_order, named_steps
 from cntbench.models.stages import place_of
 from cntbench.models.steps import named_step
 from cntbench.models.trajectory import open_trajectory
@@ -20,6 +21,8 @@ OLMO = [
     "stage2-ingredient3-step1000-tokens5B",
     "stage2-ingredient3-step11931-tokens50B",
 ]
+#: As published: HuggingFaceTB/SmolLM3-3B-checkpoints.
+SMOLLM = ["stage1-step-40000", "stage1-step-3440000", "stage2-step-4200000", "stage3-step-4720000"]
 WHERE = "hub:lab/tiny"
 
 
@@ -56,6 +59,33 @@ def test_equal_steps_of_two_stages_are_two_checkpoints():
     with pytest.warns(CntbenchNote):
         found = parse("stage2-step8,stage1-step8,stage3-step8", where=WHERE)
     assert [(r.name[:6], r.step) for r in found] == [("stage1", 8), ("stage2", 16), ("stage3", 24)]
+
+
+def test_steps_that_count_through_all_stages_stay_as_they_are():
+    with pytest.warns(CntbenchNote, match="stay as they are") as notes:
+        revisions = parse(",".join(SMOLLM), where=WHERE)
+    assert len(notes) == 1
+    assert [revision.step for revision in revisions] == [40_000, 3_440_000, 4_200_000, 4_720_000]
+
+
+@pytest.mark.parametrize(
+    ("asked", "present", "steps"),
+    [
+        (["stage1-step1000-tokens5B", "stage2-ingredient3-step11931-tokens50B"], [], [1000, 11931]),
+        (
+            ["stage1-step1000-tokens5B", "stage2-ingredient3-step11931-tokens50B"],
+            OLMO,
+            [1000, 12931],
+        ),
+        (SMOLLM[1:3], SMOLLM, [3_440_000, 4_200_000]),
+        (SMOLLM[1:3], [*SMOLLM, "main", "stage1", "it-SFT"], [3_440_000, 4_200_000]),
+        (SMOLLM[1:3], [*SMOLLM, "stage3-step-8"], [3_440_000, 7_640_000]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::cntbench.errors.CntbenchNote")
+def test_all_of_a_repository_tells_how_its_stages_count(asked, present, steps):
+    revisions = in_order(named_steps(",".join(asked), where=WHERE), where=WHERE, present=present)
+    assert [revision.step for revision in revisions] == steps
 
 
 def test_one_stage_keeps_its_steps():

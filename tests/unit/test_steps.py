@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.revisions import parse
 from support.runs import plan_for, quiet, write_study
 from support.trajectories import run_cli, write_trajectory
 
 from cntbench.errors import CheckpointError, CntbenchNote, CntbenchWarning
 from cntbench.models import checkpoint_files
-from cntbench.models.hub.revisions import parse
 from cntbench.models.origin import Folder
 from cntbench.models.steps import LARGEST, named_step, step_number
 from cntbench.models.trajectory import Checkpoint, open_trajectory

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -35,12 +35,11 @@ class Revision(NamedTuple):
     tokens_seen: int | None = None
 
 
-def parse(text: str, *, where: str, present: Iterable[str] = ()) -> tuple[Revision, ...]:
-    """Return the revisions that a text lists, in order of step.
+def named_steps(text: str, *, where: str, present: Iterable[str] = ()) -> dict[str, NamedStep]:
+    """Return the steps in the names of the revisions that a text lists.
 
-    Steps of training in stages are counted through: see `cntbench.models.stages`. Raises a
-    `CheckpointError` if an item of the text is malformed, the step in a name is missing or
-    ambiguous (see `cntbench.models.steps`), or two of a stage have the same step.
+    Raises a `CheckpointError` if an item of the text is malformed, the step in a name is missing or
+    ambiguous (see `cntbench.models.steps`), or a name is listed twice.
 
     Parameters
     ----------
@@ -61,8 +60,21 @@ def parse(text: str, *, where: str, present: Iterable[str] = ()) -> tuple[Revisi
             if name in steps:
                 raise _repeated(name, name, steps[name].step, where)
             steps[name] = _named_step(name, where)
+    return steps
+
+
+def in_order(
+    steps: Mapping[str, NamedStep], *, where: str, present: Iterable[str] = ()
+) -> tuple[Revision, ...]:
+    """Return revisions in order of step.
+
+    Steps of training in stages are counted through (see `cntbench.models.stages`), for which
+    ``present``, the names of the repository's branches and tags, tell how its stages count. Raises
+    a `CheckpointError` if two of a stage have the same step.
+    """
+    others = [named for name in present if (named := _step_in(name)) is not None]
     revisions: dict[int, Revision] = {}
-    for name, named in on_one_axis(steps, where=where).items():
+    for name, named in on_one_axis(steps, where=where, others=others).items():
         if named.step in revisions:
             raise _repeated(name, revisions[named.step].name, named.step, where)
         revisions[named.step] = Revision(name, named.step, named.tokens_seen)
@@ -79,8 +91,13 @@ def _repeated(name: str, other: str, step: int, where: str) -> CheckpointError:
 
 def step_of(name: str) -> int | None:
     """Return the step in a revision's name, or None if it is missing or ambiguous."""
+    named = _step_in(name)
+    return None if named is None else named.step
+
+
+def _step_in(name: str) -> NamedStep | None:
     with suppress(CheckpointError):
-        return _named_step(name, "").step
+        return _named_step(name, "")
     return None
 
 

@@ -89,9 +89,10 @@ def _resolved(
             f"{repository!r} is not the name of a repository", where=opened, hint=revisions.EXPECTED
         ) from None
     names = client.references(repository, ()).commits if "*" in text else ()
-    requested = revisions.parse(text, where=opened, present=names)
-    progress("resolving revisions", 0, len(requested))
-    known = client.references(repository, [revision.name for revision in requested])
+    steps = revisions.named_steps(text, where=opened, present=names)
+    progress("resolving revisions", 0, len(steps))
+    known = client.references(repository, steps)
+    requested = revisions.in_order(steps, where=opened, present=known.commits)
     origins = [
         HubRevision(repository, name, known.commits.get(name, ""), known.unreachable, known.cut_off)
         for name, *_ in requested
