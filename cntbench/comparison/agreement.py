@@ -17,6 +17,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from cntbench.analysis.intervals import film_interval
+from cntbench.analysis.recovery import tied
 from cntbench.files.attributes import described
 from cntbench.metrics._base import divide
 
@@ -42,13 +43,15 @@ def agreement(first: Array, second: Array, layers: NDArray[np.int_]) -> Array:
     Parameters
     ----------
     first, second
-        Dims ``source, target``; NaN where not feasible.
+        Dims ``source, target``; NaN where not feasible, or not measured.
 
     Returns
     -------
     Array
         Dims ``statistic``, in the order of `STATISTICS`; NaN where undefined.
     """
+    defined = ~(np.isnan(first) | np.isnan(second))
+    first, second = (np.where(defined, weights, np.nan) for weights in (first, second))
     statistics = [
         rank_correlation(first, second),
         top_overlap(first, second, top_count(first, TOP_EDGES)),
@@ -156,13 +159,13 @@ def strengths(weights: Array, layers: NDArray[np.int_]) -> tuple[Array, Array]:
     Returns
     -------
     tuple of Array
-        Mean over feasible outgoing and over incoming edges, relative to the layers; NaN for
-        components without such edges.
+        Mean over feasible outgoing and over incoming edges, relative to the layers; those that
+        differ by rounding are equal. NaN for components without such edges.
     """
     relative = relative_to_layers(weights, layers)
     feasible = ~np.isnan(relative)
     sent, received = (
-        divide(np.nansum(relative, axis=axis), feasible.sum(axis=axis)) for axis in (1, 0)
+        tied(divide(np.nansum(relative, axis=axis), feasible.sum(axis=axis))) for axis in (1, 0)
     )
     return sent, received
 

@@ -145,6 +145,30 @@ def test_agreement_with_itself_and_with_any_rising_function_is_whole(seed, power
     np.testing.assert_allclose(one, two)
 
 
+@given(st.integers(0, 99), st.data())
+def test_only_edges_that_both_sides_have_count_for_components_too(seed, data):
+    """A run of some ``--components``, ``--targets`` or ``--layers`` lacks edges of a whole one."""
+    whole, other = matrix(seed), matrix(seed + 1)
+    kept = data.draw(hnp.arrays(bool, EDGES.shape))
+    part, other_part = (np.where(kept, weights, np.nan) for weights in (whole, other))
+    found = agreement(whole, part, LAYERS)
+    np.testing.assert_allclose(found[~np.isnan(found)], 1)
+    of_parts = agreement(part, other_part, LAYERS)
+    np.testing.assert_array_equal(agreement(whole, other_part, LAYERS), of_parts)
+    np.testing.assert_array_equal(agreement(part, other, LAYERS), of_parts)
+
+
+def test_components_as_strong_as_their_layers_have_no_order():
+    """If one component of a layer is watched, it takes exactly what its layer does."""
+    nodes = components(6, 3, parallel=True)
+    watched = feasible(nodes) & [node.head is None for node in nodes]
+    pair = np.where(watched, np.random.default_rng(0).random((2, *watched.shape)), np.nan)
+    layers = np.array([node.layer for node in nodes])
+    found = dict(zip(STATISTICS, agreement(*pair, layers), strict=True))
+    assert np.isnan(found["gatherer_rank"])
+    assert found["gatherer_top"] == 1
+
+
 def test_tops_are_a_tenth_of_the_edges_and_a_fifth_of_the_components():
     nodes = components(4, 5, parallel=True)
     layers = np.array([node.layer for node in nodes])
