@@ -19,7 +19,7 @@ from cntbench.comparison.circuits.command import (
     load_model,
 )
 from cntbench.comparison.circuits.faithfulness import DRAWS, RANKINGS, Choice
-from cntbench.errors import ARGUMENTS, CntbenchError, Named, in_file, shown, unknown
+from cntbench.errors import ARGUMENTS, CntbenchError, Named, distinct, in_file, shown, unknown
 from cntbench.exchange.graph_circuits import graph_circuits
 from cntbench.files.output import Folders, path_tuple
 from cntbench.models.checkpoint_choice import chosen_by
@@ -120,15 +120,21 @@ def circuit(
         budgets = _shares(budgets, f"{where}: budgets")
     catalogue = load_catalogue(path_tuple(specs))
     moment = None if checkpoint is None else str(checkpoint)
-    rankings = RANKINGS if ranking is None else name_tuple(ranking, f"{where}: ranking")
     with progress_bar(Terminal(stderr=True), shown=progress) as report, in_file(where):
+        rankings = _names(ranking, "ranking") or RANKINGS
+        names, methods = _names(task, "task"), _names(ablation, "ablation")
         if isinstance(results, xr.Dataset | xr.DataTree):
             root = as_result(results, where="the result").to_dataset(inherit=False)
         elif graphs := _graphs(results):
             seed = seed or 0
             choice = Choice(budgets, rankings, select, threshold, draws, seed)  # type: ignore[arg-type]
-            names = () if task is None else name_tuple(task, f"{where}: task")
-            tasks = [_task(catalogue, name) for name in names]
+            if methods:
+                raise CntbenchError(
+                    "a graph has no ablations to choose",
+                    where=f"{ARGUMENTS}: ablation",
+                    hint="Name the graphs of the methods.",
+                )
+            tasks = [_task(catalogue, name) for name in names or ()]
             if not tasks or (trajectory is None and model is None):
                 raise CntbenchError(
                     "a graph does not say what it was measured on",
@@ -159,7 +165,7 @@ def circuit(
             )
         seed = int(root.attrs.get("seed", 0)) if seed is None else seed
         choice = Choice(budgets, rankings, select, threshold, draws, seed)  # type: ignore[arg-type]
-        chosen = (task_of_interest(root),) if task is None else name_tuple(task, f"{where}: task")
+        chosen = names or (task_of_interest(root),)
         at = last_measured(root, moment)
         count = int(root.attrs.get("prompts", 32))
         if prompts is not None:
@@ -170,10 +176,21 @@ def circuit(
             if model is None
             else _in_memory(model, tokenizer, root.attrs.get("dtype", "float32"), catalogue)
         )
-        methods = ablation and name_tuple(ablation, f"{where}: ablation")
         labels = {"task": chosen, "ablation": methods, "checkpoint": at}
         evaluation = Evaluation(patch, readout, count, seed)
         return evaluate_circuits(root, labels, loaded, evaluation, choice)
+
+
+def _names(names: Names | None, key: str) -> Sequence[str] | None:
+    """Return the names that an argument gives, each once and at least one; None if it is None."""
+    if names is None:
+        return None
+    where = f"{ARGUMENTS}: {key}"
+    listed = name_tuple(names, where)
+    if not listed:
+        what, hint = f"no {key} is named", "Name one or more, or leave it out."
+        raise CntbenchError(what, where=where, hint=hint)
+    return distinct(key, listed, where=where)
 
 
 def _shares(budgets: Sequence[float], where: str) -> tuple[float, ...]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cntbench.comparison.circuits.command import Evaluation, LoadedModel, over_tasks
 from cntbench.comparison.circuits.faithfulness import Choice, EdgeScores
 from cntbench.components import feasible
+from cntbench.errors import ARGUMENTS, CntbenchError
 from cntbench.exchange.eap_graph import EapGraph, ImportFileError, read_eap_graph, shape_words
 from cntbench.results.storage import distinct_files
 from cntbench.runs.tasks import Task
@@ -57,9 +58,16 @@ def graph_circuits(
         _check(graph, model, scored=not in_graph)
         scores[name] = graph_scores(graph, in_graph=in_graph)
     if in_graph:
-        choice = replace(choice, budgets=None, rankings=("absolute",), threshold=0.5)
-    parts = [model.evaluate(task, scores, evaluation, choice) for task in tasks]
-    return over_tasks(parts)
+        if choice != Choice(draws=choice.draws, seed=choice.seed):
+            raise CntbenchError(
+                "budgets, ranking, select and threshold would have no effect on a graph's own "
+                "circuit",
+                where=f"{ARGUMENTS}: in_graph",
+                hint="Leave out either --in-graph (in_graph=True) or what chooses edges.",
+            )
+        choice = replace(choice, rankings=("absolute",), threshold=0.5)
+    circuits = over_tasks([model.evaluate(task, scores, evaluation, choice) for task in tasks])
+    return circuits.assign_attrs(selection="their own circuits") if in_graph else circuits
 
 
 def graph_scores(graph: EapGraph, *, in_graph: bool = False) -> EdgeScores:
@@ -108,3 +116,5 @@ def _check(graph: EapGraph, model: LoadedModel, *, scored: bool) -> None:
             where=f"{where}: edges",
             hint="Evaluate the file's own circuit with --in-graph (in_graph=True).",
         )
+    if not scored and not any(edge.in_graph for edge in graph.edges.values()):
+        raise ImportFileError("has no edge in its circuit", where=f"{where}: edges")

@@ -92,6 +92,44 @@ def test_circuits_are_added_to_those_of_the_same_choice(cli, tmp_path):
     assert again["cpr"].sel(task="induction").isnull().all()
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (["--budgets", "50"], ["--budgets", "50", "--readout", "accuracy"]),
+        (
+            ["--ranking", "signed", "--threshold", "0"],
+            ["--ranking", "signed", "--threshold", "1e-9"],
+        ),
+    ],
+)
+def test_circuits_of_another_readout_or_threshold_are_of_another_choice(
+    cli, tmp_path, first, second
+):
+    """Beside those of another ablation, the readout of one would be said of both."""
+    words = ["--task", "induction", "--draws", "1", "--add", "--ablation"]
+    assert cli("circuit", "r.nc", *words, METHODS[0], *first)[0] == 0
+    code, out, _ = cli("circuit", "r.nc", *words, METHODS[1], *second)
+    assert (code, "another choice" in out) == (0, True)
+    found = open_results(tmp_path / "r.nc")["faithfulness"].sel(task="induction")
+    assert (found["scored_edges"] > 0).values.tolist() == [False, True]
+
+
+def test_a_circuit_of_all_edges_has_no_area(cli):
+    """A single budget of 100 % spans nothing: the best circuit there is had a CPR of 0."""
+    code, out, _ = cli("circuit", "r.nc", "--budgets", "100", "--draws", "1", "-o", "c.nc")
+    assert (code, "CPR" in out) == (0, False)
+    found = read_netcdf(Path("c.nc"))[0]["/"]
+    for name in ("cpr", "cpr_lower", "random_cpr", "cmd", "cmd_upper", "random_cmd"):
+        assert found[name].isnull().all()
+    assert (found["faithfulness"] == 1).any()
+
+
+def test_a_threshold_is_printed(cli):
+    code, out, _ = cli("circuit", "r.nc", "--threshold", "1e-9", "--ranking", "absolute")
+    assert code == 0
+    assert "Selection: scores of at least 1e-09." in " ".join(out.split())
+
+
 def test_each_task_says_what_patches_its_edges_and_keeps_its_circuits(cli, measured, tmp_path):
     rows = [{"clean": [i, 2 + i, 3, 9], "answer": 7, "wrong": 8} for i in range(3)]  # without twins
     (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -209,7 +247,15 @@ def test_without_twins_the_mean_patches():
         (["--checkpoint", "step9"], "r.nc: unknown checkpoint 'step9'"),
         (["--seed", "-3"], "--seed: -3 is not allowed It must be 0 or more."),
         (["--in-graph"], "--in-graph: only the graphs of EAP-IG and MIB have circuits"),
+        (["--ranking", "signed,signed"], "--ranking: ranking 'signed' appears twice"),
+        (["--ranking", ""], "--ranking: no ranking is named"),
+        (["--ablation", ""], "--ablation: no ablation is named"),
+        (["--task", ","], "--task: no task is named"),
         (["--threshold", "1"], "--threshold: a threshold takes one ranking and no budgets"),
+        (
+            ["--threshold", "1", "--ranking", "signed", "--select", "greedy"],
+            "--threshold: a threshold takes all edges of at least that score: select would have no",
+        ),
         (["--trajectory", "dir:elsewhere"], "elsewhere"),
     ],
 )
@@ -278,6 +324,17 @@ def test_graphs_of_eap_are_put_to_work(cli, measured, tmp_path):
         (graph(parallel=True), ["--trajectory", "nanp"], "--trajectory: unknown trajectory source"),
         (graph(parallel=True), ["MODEL", "--checkpoint", "9x"], "--checkpoint: there is no"),
         (graph(parallel=True), ["MODEL", "--add"], "--add needs one result"),
+        (graph(parallel=True), ["MODEL", "--ablation", "zero"], "--ablation: a graph has no"),
+        (graph(parallel=True), ["MODEL", "--task", "bigram,bigram"], "task 'bigram' appears twice"),
+        *(
+            (graph(parallel=True), ["MODEL", "--in-graph", *words], "would have no effect")
+            for words in (
+                ("--budgets", "50"),
+                ("--ranking", "signed"),
+                ("--select", "greedy"),
+                ("--ranking", "signed", "--threshold", "1"),
+            )
+        ),
         (graph(parallel=True), ["r.nc"], "expected one result, or graphs of EAP-IG"),
         (
             {
@@ -286,6 +343,11 @@ def test_graphs_of_eap_are_put_to_work(cli, measured, tmp_path):
             },
             ["MODEL"],
             "is a circuit of neurons",
+        ),
+        (
+            {**graph(parallel=True), "edges": {"m0->m1": {"score": 1.0, "in_graph": False}}},
+            ["MODEL", "--in-graph"],
+            "g.json: edges: has no edge in its circuit",
         ),
         (
             {

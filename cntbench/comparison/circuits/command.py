@@ -186,8 +186,8 @@ def evaluate_circuits(
     at, model = labels["checkpoint"], model.like(root)
     _check_weights(root, at, model)
     tasks, ablations = (
-        indices_of(root, dim, labels.get(dim) or [str(name) for name in root[dim].values])
-        for dim in ("task", "ablation")
+        indices_of(root, dim, [*map(str, root[dim].values)] if names is None else names)
+        for dim, names in ((dim, labels[dim]) for dim in ("task", "ablation"))
     )
     parts = []
     for i in tasks:
@@ -356,7 +356,8 @@ def _chosen_alike(one: xr.Dataset, other: xr.Dataset) -> bool:
     if one.keys() != other.keys():  # written by another version
         return False
     both = ((one["prompt_count"] > 0) & (other["prompt_count"] > 0)).values
-    alike = all((one[n] == other[n]).values[both].all() for n in ("patch", "prompt_count"))
+    names = ("observed_readout", "patch", "prompt_count")
+    alike = all((one[name] == other[name]).values[both].all() for name in names)
     attributes = [
         {name: value for name, value in of.attrs.items() if name not in ("patched_by", "prompts")}
         for of in (one, other)

@@ -120,6 +120,17 @@ class Choice:
                 where=f"{ARGUMENTS}: threshold",
                 hint="Name the ranking, signed or absolute, and leave budgets out.",
             )
+        if self.threshold is not None and self.selection != "top":
+            raise CntbenchError(
+                "a threshold takes all edges of at least that score: select would have no effect",
+                where=f"{ARGUMENTS}: threshold",
+                hint="Name either a threshold, or budgets and how to select their edges.",
+            )
+
+    @property
+    def rule(self) -> str:
+        """How edges are selected, in a word or a few."""
+        return self.selection if self.threshold is None else f"scores of at least {self.threshold}"
 
     @property
     def shares(self) -> Sequence[float]:
@@ -216,7 +227,7 @@ def faithfulness(request: Request, scores: EdgeScores, choice: Choice | None = N
     numbers = {
         "circuit_edges": (circuits & scored).sum(axis=tuple(range(2, circuits.ndim))),
         "scored_edges": int(scored.sum()),
-        **_summary(readouts, shares, choice),
+        **_summary(readouts, shares),
     }
     return _dataset(numbers, shares, choice)
 
@@ -249,7 +260,7 @@ def _circuits(scores: Scores, choice: Choice) -> Edges:
     return np.stack([select(scores, size) for size in choice.sizes(count)])
 
 
-def _summary(readouts: dict[str, Array], shares: Array, choice: Choice) -> dict[str, Any]:
+def _summary(readouts: dict[str, Array], shares: Array) -> dict[str, Any]:
     """Return means over prompts, faithfulness and areas, with intervals over prompts."""
     means = {name: values.mean(axis=-1) for name, values in readouts.items()}
     share_of = {name: _share(mean, means["ends"]) for name, mean in means.items()}
@@ -269,10 +280,6 @@ def _summary(readouts: dict[str, Array], shares: Array, choice: Choice) -> dict[
         numbers[name] = _area(share_of["circuit"], shares, missed=missed)
         numbers[f"random_{name}"] = _area(random, shares, missed=missed)
         of_others[name] = _area(left_share, shares, missed=missed)
-    if choice.threshold is not None:  # a single circuit has no area
-        areas = [name for name in numbers if name.endswith(("cpr", "cmd"))]
-        numbers |= {name: np.full_like(numbers[name], np.nan) for name in areas}
-        of_others |= {name: np.full_like(of_others[name], np.nan) for name in ("cpr", "cmd")}
     for name, values in of_others.items():
         lower, upper = jackknife_interval(numbers[name], values)
         numbers[f"{name}_lower"] = np.maximum(lower, 0) if name == "cmd" else lower
@@ -301,10 +308,15 @@ def _without_each(values: Array) -> Array:
 
 
 def _area(share: Array, budgets: Array, *, missed: bool) -> Array:
-    """Integrate faithfulness, or what it misses of 1, over the budgets, the last axis, and to 1."""
+    """Integrate faithfulness, or what it misses of 1, over the budgets, the last axis, and to 1.
+
+    The circuit of a threshold, whose budget is NaN, and that of all edges have no area: NaN.
+    """
     if budgets[-1] < 1:
         share = np.concatenate([share, np.ones_like(share[..., :1])], axis=-1)
         budgets = np.append(budgets, 1.0)
+    if len(budgets) < 2:
+        return np.full(share.shape[:-1], np.nan)
     height = abs(1 - share) if missed else share
     return np.asarray(np.trapezoid(height, budgets, axis=-1))
 
@@ -318,7 +330,7 @@ def _dataset(numbers: dict[str, Any], shares: Array, choice: Choice) -> xr.Datas
     return xr.Dataset(
         variables,
         coords={name: (name, labels[name], {"long_name": about}) for name, about in NAMES.items()},
-        attrs={"selection": choice.selection, "seed": choice.seed},
+        attrs={"selection": choice.rule, "seed": choice.seed},
     )
 
 
