@@ -272,13 +272,22 @@ class Plan:
         return tuple(all_prompts)
 
     def warn_unused_rows(self) -> None:
-        """Warn of files of prompts that are not measured to their end."""
+        """Warn of rows of files of prompts that are left out, or not reached if none says so."""
         for task, prompts in zip(self.tasks, self.prompts, strict=True):
-            if task.table is not None and len(prompts) < len(task.table.rows):
+            if task.table is None or prompts.origin is None:
+                continue
+            places = [row.where for row in task.table.rows]
+            enough = len(prompts) == self.study.spec.prompts
+            read = places.index(prompts.origin[-1]) + 1 if enough else len(places)
+            if len(prompts) < read:
                 warn(
-                    f"task {task.name!r} measures {len(prompts)} of the {len(task.table.rows)} "
-                    "prompts of its file; the study's key prompts, --prompts and prompts= say how "
-                    "many",
+                    f"task {task.name!r} leaves out {read - len(prompts)} of {read} prompts of its "
+                    'file, which cannot be used (its parameter unusable is "skip")'
+                )
+            if read < len(places) and "prompts" not in self.study.changes:
+                warn(
+                    f"task {task.name!r} measures {len(prompts)} of the {len(places)} prompts of "
+                    "its file; the study's key prompts, --prompts and prompts= say how many",
                 )
 
     def _check_methods(self, task: Task, prompts: Prompts) -> None:
@@ -373,7 +382,6 @@ def make_plan(
         raise CntbenchError(what, where=where, hint="Use either blocks or until_se.")
     if study.spec.untrained is None and plan.untrained:
         note_few(plan.untrained_count)
-    if "prompts" not in study.changes:
-        plan.warn_unused_rows()
+    plan.warn_unused_rows()
     check_names(usable("metric"))  # warns of broken ones, which the result will lack
     return plan

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from support.models import random_model
-from support.runs import plan_for
+from support.runs import plan_for, quiet
 from support.text import tokenizer_of
 from support.trajectories import run_cli, write_trajectory
 
@@ -23,6 +23,7 @@ from cntbench.prompts import Language, Prompt
 from cntbench.prompts.generators.file import Parameters
 from cntbench.results.storage import open_results
 from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.plan import make_plan
 from cntbench.runs.tasks import task_in_memory
 
 WORDS = "When Mary and John went to the store , gave a drink shop Tom then".split()  # noqa: SIM905
@@ -373,6 +374,33 @@ def test_prompts_that_are_left_out_are_told(tmp_path, model):
     with warnings.catch_warnings():
         warnings.simplefilter("error", CntbenchWarning)
         cntbench.influence(model, str(path), "zero", tokenizer=TOKENIZER)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, ["leaves out 2 of 5 prompts"]),
+        ({"prompts": 9}, ["leaves out 2 of 5 prompts"]),
+        ({"prompts": 2}, ["leaves out 1 of 3 prompts"]),
+        ({"prompts": 1}, []),
+    ],
+)
+def test_prompts_that_cannot_be_used_are_counted(tmp_path, trajectory, options, says):
+    """Also where the number of prompts is chosen, which says nothing of these."""
+    bad = {"clean": "a", "corrupted": "a", "answer": "Tom then", "wrong": "Mary"}
+    write(tmp_path / "ioi.jsonl", [ROWS[0], bad, ROWS[1], bad, ROWS[2]])
+    (tmp_path / "mine.toml").write_text(
+        'version = 1\nsummary = "x"\ngenerator = "file"\nlearnt = "a"\nnot_learnt = "b"\n'
+        '[parameters]\npath = "ioi.jsonl"\nunusable = "skip"\n'
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        catalogue = load_catalogue([tmp_path])
+        changes = {"trajectory": f"dir:{trajectory}", "tasks": ("mine",), "ablations": ("zero",)}
+        make_plan(catalogue, catalogue.changed_study("nano", changes | options, where="x"), quiet)
+    told = [str(w.message) for w in caught if issubclass(w.category, CntbenchWarning)]
+    assert len(told) == len(says)
+    assert all(text in one for text, one in zip(says, told, strict=True))
 
 
 def test_a_tokenizer_of_another_model_is_told(model):
