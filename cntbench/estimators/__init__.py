@@ -9,11 +9,13 @@ source. The file defines
   gradients at other points; ``"steps"``: the ablation's key of that name; ``"through"``: the inputs
   of a head that see the change; ``"contributions"``: the outputs of components, so only zero can
   replace them;
+- ``SIGNED = False`` (optional), if its values on the readout are shares or sizes and no changes:
+  circuits then rank edges by size;
 - ``estimate(edges)``, which takes `cntbench.engine.attribution.Edges` and yields
   `cntbench.engine.attribution.Estimate` objects for some edges each. Values of the same edge are
   summed. A feasible edge without a value, or with NaN, is an error. For total effects it may also
   yield a `cntbench.engine.attribution.StreamChange`, from which effects on readouts are computed.
 
-Estimates approximate patched minus clean, the sign of every effect in this package. To keep
+Other estimates approximate patched minus clean, the sign of every effect in this package. To keep
 ``cntbench list`` fast, no estimator imports torch at import time.
 """

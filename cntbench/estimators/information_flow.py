@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 OBSERVES = ("readout",)
 USES = ("contributions",)
+SIGNED = False
 #: Largest number of values held at once when positions are compared.
 NUMBERS_AT_ONCE = 2**21
 

@@ -63,6 +63,7 @@ CONSTANTS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "READS": _some_of("logits", "log_odds", "best_other", "divergence"),
     "OBSERVES": _some_of("readout", "target"),
     "USES": _some_of("gradient", "reference", "steps", "through", "contributions"),
+    "SIGNED": (lambda value: isinstance(value, bool), "True or False"),
     "SUFFIXES": (_strings, 'a tuple of texts, such as (".npz",)'),
     "KIND": (lambda value: hasattr(value, "recognises"), "a cntbench.files.output.FileKind"),
 }

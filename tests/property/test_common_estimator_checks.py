@@ -73,6 +73,15 @@ def test_what_is_declared(name):
 
 
 @EVERY
+def test_effects_on_the_readout_have_both_signs_unless_it_says_that_they_have_none(name, model):
+    """``SIGNED = False`` stands in the file of shares and sizes: circuits rank edges by sign."""
+    file = under_test("estimator")[name].module
+    if "readout" in file.OBSERVES:
+        effects, *_ = measured(name, model)
+        assert (effects < 0).any() == getattr(file, "SIGNED", True)
+
+
+@EVERY
 def test_every_feasible_edge_and_no_other_has_a_number(name, model):
     edge = feasible(model.components)
     for found in measured(name, model):

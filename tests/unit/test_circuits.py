@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 import networkx as nx
@@ -139,6 +140,30 @@ def test_scores_are_positive_where_patching_hurts(readout, better):
     expected[1, 1], expected[1:, 2] = 0.5, [0.0625, 0.5]
     assert not found.signed
     np.testing.assert_allclose(found.values, expected)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "signed"), [("information_flow", False), ("eap", True), ("of_others", True)]
+)
+def test_shares_have_no_sign(estimator, signed):
+    """Negated as if they were changes of a readout, the largest came last of all."""
+    share, last = np.array([[np.nan, 0.5], [np.nan, np.nan]]), np.array([[-0.25, 2.0]])
+    recorded = {"ablations": {"mine": {"estimator": estimator}}}
+    cell = xr.Dataset(
+        {
+            "influence": (("source", "target"), share),
+            "edge_effect": (("source", "target"), share),
+            "readout_effect": (("readout", "source"), last),
+            "readout_value": ("readout", [-4.0]),
+        },
+        {"readout": ["logit_difference"], "ablation": "mine"},
+        {"spec": json.dumps(recorded)},
+    )
+    found = scores_of(cell, "logit_difference")
+    assert found.signed == signed
+    np.testing.assert_allclose(
+        found.values[1], [np.nan, *((-0.5, 0.25) if signed else (0.5, 1 / 16))]
+    )
 
 
 def test_no_edges_recover_nothing_and_all_recover_everything():

@@ -171,6 +171,7 @@ AT_LOADING = [
         'USES = ("gradients",)',
         "USES is ('gradients',); it has to be ",
     ),
+    ("estimator", "USES = ()", "USES, SIGNED = (), 0", "SIGNED is 0; it has to be True or False"),
     ("readout", "1, (", "0, (", "BETTER is 0; it has to be 1 or -1"),
     ("metric", "(weights)", "()", "line 4: cntbench calls compute(weights)"),
     (

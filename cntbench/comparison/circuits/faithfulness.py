@@ -49,7 +49,7 @@ from cntbench.engine.request import Request
 from cntbench.errors import ARGUMENTS, CntbenchError, unknown
 from cntbench.files.attributes import described
 from cntbench.metrics._base import divide
-from cntbench.plugins import find
+from cntbench.plugins import find, room
 from cntbench.prompts import random_state
 from cntbench.results.faithfulness import NAMES, OF_CIRCUITS
 
@@ -347,9 +347,9 @@ def scores_of(cell: xr.Dataset, readout: str) -> EdgeScores:
 
     A method that observes the readout scores an edge by the change of the readout when the edge is
     patched: ``edge_effect``, and ``readout_effect`` for edges into the unembedding. A method that
-    observes targets scores an edge by ``influence``, and edges into the unembedding by the change
-    of the readout relative to its clean value; these scores have no sign. No method scores edges
-    from the embedding.
+    observes targets, or whose estimator's values have no sign, scores an edge by ``influence``, and
+    edges into the unembedding by the change of the readout relative to its clean value; these
+    scores have no sign. No method scores edges from the embedding.
 
     Parameters
     ----------
@@ -372,7 +372,7 @@ def scores_of(cell: xr.Dataset, readout: str) -> EdgeScores:
         reason = str(cell["status_reason"].item()) if "status_reason" in cell else ""
         raise CntbenchError(f"has no influence to rank edges by{reason and f': {reason}'}")
     row = list(map(str, cell["readout"].values)).index(readout)
-    signed = bool(np.isfinite(effect).any())
+    signed = bool(np.isfinite(effect).any()) and _signed(cell)
     values = np.full((len(influence) + 1, len(influence) + 1), np.nan)
     if signed:
         better = find("readout", readout).BETTER
@@ -380,3 +380,12 @@ def scores_of(cell: xr.Dataset, readout: str) -> EdgeScores:
     else:
         values[1:, :-1], values[1:, -1] = influence, divide(abs(on_readout[row]), abs(value[row]))
     return EdgeScores(values, signed)
+
+
+def _signed(cell: xr.Dataset) -> bool:
+    """Return whether the effects of edges are changes of the readout, as far as is known."""
+    recorded = json.loads(cell.attrs.get("spec", "{}")).get("ablations", {})
+    ablation = str(cell["ablation"].item()) if "ablation" in cell.coords else ""
+    estimator = recorded.get(ablation, {}).get("estimator")
+    estimators = room("estimator")
+    return estimator not in estimators or getattr(estimators[estimator].module, "SIGNED", True)

@@ -1,8 +1,8 @@
 """JSON of EAP-IG and MIB: one graph of one task by one ablation at one checkpoint.
 
 `cntbench.comparison.circuits.faithfulness.scores_of` defines the score of an edge: positive where
-patching it hurts the readout, as changes of a loss are in MIB; never negative for methods that
-observe targets.
+patching it hurts the readout, as changes of a loss are in MIB; never negative for methods
+whose scores have no sign.
 An edge into a head stands for those into its queries, keys and values, a third of the score each.
 No method scores the edges from the input: they get the largest score, so that they are in every
 circuit. A graph that was imported is written with its own scores.
