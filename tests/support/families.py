@@ -22,6 +22,8 @@ from transformers import (
     Qwen3MoeConfig,
 )
 from transformers.models.gemma2 import modeling_gemma2
+from transformers.models.olmo import OlmoConfig
+from transformers.models.smollm3 import SmolLM3Config
 
 #: Layers with a window of 3 take turns with those that see everything.
 _ALTERNATING = {"sliding_window": 3}
@@ -39,6 +41,8 @@ _BY_LAYER = {
 #: Config and options of each family.
 FAMILIES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
     "qwen3": (Qwen3Config, {}),
+    "smollm3": (SmolLM3Config, {"no_rope_layer_interval": 2}),
+    "olmo": (OlmoConfig, {}),
     "olmo2": (Olmo2Config, {}),
     "olmo3": (Olmo3Config, {"rope_parameters": _BY_LAYER, **_ALTERNATING}),
     "gemma2": (
@@ -151,6 +155,10 @@ def _rms_of_gemma(self: nn.Module, stream: torch.Tensor) -> torch.Tensor:
     return (1 + self.weight) * (stream * torch.rsqrt(variance + self.eps))
 
 
+def _layer_norm_of_olmo(self: nn.Module, stream: torch.Tensor) -> torch.Tensor:
+    return nn.functional.layer_norm(stream, self.normalized_shape, eps=1e-5)
+
+
 def _attention_of_gpt_neo(
     self: nn.Module,
     query: torch.Tensor,
@@ -183,4 +191,6 @@ def precise(model: Any) -> Any:
                 module.forward = MethodType(_router, module)
             elif kind.endswith("RMSNorm"):
                 module.forward = MethodType(_rms, module)
+            elif kind == "OlmoLayerNorm":
+                module.forward = MethodType(_layer_norm_of_olmo, module)
     return model

@@ -241,6 +241,9 @@ LONGROPE = {
 VARIANTS = [
     ("qwen3", {"attention_bias": True}),
     ("qwen3", {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1}),
+    ("smollm3", {"attention_bias": True, "mlp_bias": True, "no_rope_layers": [0, 1]}),
+    ("smollm3", {"use_sliding_window": True, "sliding_window": 3}),
+    ("olmo", {"attention_bias": True, "tie_word_embeddings": True}),
     ("olmo2", {"tie_word_embeddings": True}),
     ("gemma2", {"attn_logit_softcapping": None, "final_logit_softcapping": None}),
     ("gemma3_text", {"final_logit_softcapping": 2.0, "tie_word_embeddings": False}),
@@ -274,7 +277,9 @@ REFUSED = [
     ("gemma2", {"attn_logit_softcapping": 0.0}, "not above 0", "for caps also null"),
     ("gemma3_text", {"sliding_window": None}, "give its length", "full_attention"),
     ("gptj", {"rotary_dim": 6}, "rotary_dim = 6 does not fit", "an even number up to"),
+    ("olmo", {"clip_qkv": 8.0}, "clipped", "clip_qkv = null"),
     ("olmoe", {"clip_qkv": 8.0}, "clipped", "clip_qkv = null"),
+    ("smollm3", {"no_rope_layers": [1]}, "1 entries for 2 layers", "1 for each layer with"),
     ("olmoe", {"num_experts_per_tok": 9}, "9 experts for each token of 4", "from 1 to num_experts"),
     ("opt", {"do_layer_norm_before": False}, "do_layer_norm_before = false", "but opt-350m"),
     ("opt", {"word_embed_proj_dim": 4}, "projected to the stream", "but opt-350m"),
@@ -304,7 +309,7 @@ OF_OTHERS = {
 @pytest.mark.parametrize(
     ("family", "key"),
     [
-        *((family, key) for family in ("llama", "olmo2", "olmoe") for key in OF_OTHERS),
+        *((family, key) for family in ("llama", "olmo", "olmo2", "olmoe") for key in OF_OTHERS),
         *((family, "layer_types") for family in ("phi3", "qwen3_moe")),
     ],
 )
@@ -333,7 +338,8 @@ def test_a_window_is_a_length():
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element")
 @pytest.mark.parametrize(
-    "architecture", ["gpt_neox", "gpt_neox, sequential", "llama", "qwen3", "opt", "gpt_neo"]
+    "architecture",
+    ["gpt_neox", "gpt_neox, sequential", "llama", "qwen3", "smollm3", "opt", "gpt_neo"],
 )
 def test_a_model_whose_mlps_have_no_hidden_units_has_heads_alone(architecture, tmp_path):
     known = random_model(architecture, mlp=0, dtype=torch.float64)

@@ -17,7 +17,7 @@ from cntbench.models.blocks import Attention
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.feed_forward import MLP
 from cntbench.models.heads import InputNorms
-from cntbench.models.maps import RMSNorm
+from cntbench.models.maps import Norm, RMSNorm
 from cntbench.models.rotary import TYPES, Rotary, check_rotary, rotary_parameters
 
 #: Kinds of attention by the config's ``layer_types``.
@@ -53,6 +53,11 @@ def sizes(
     """
     base.check_common(config, activation_of(config))
     check_rotary(config, rotary_types)
+    if _own(config, "clip_qkv") is not None:
+        raise CheckpointError(
+            "queries, keys and values that are clipped are not supported",
+            hint="Allowed: clip_qkv = null.",
+        )
     heads, key_heads = config.num_attention_heads, config.num_key_value_heads
     width = width_of(config)
     if heads % key_heads:
@@ -184,14 +189,18 @@ def rotaries(config: Any, like: Tensor) -> list[Rotary]:
 
 
 def assembled(
-    config: Any, tensors: Mapping[str, Tensor], size: base.Shape, stages: Sequence[Stage]
+    config: Any,
+    tensors: Mapping[str, Tensor],
+    size: base.Shape,
+    stages: Sequence[Stage],
+    final_norm: Norm | None = None,
 ) -> Decoder:
-    """Return the decoder of stages between an embedding and a norm with the names of Llama."""
+    """Return the decoder of stages between an embedding and a norm, by default Llama's."""
     embedding = tensors["model.embed_tokens.weight"]
     return Decoder(
         embed=partial(F.embedding, weight=embedding),
         stages=base.without_empty_mlps(stages),
-        final_norm=RMSNorm(config.rms_norm_eps, tensors["model.norm.weight"]),
+        final_norm=final_norm or RMSNorm(config.rms_norm_eps, tensors["model.norm.weight"]),
         unembed=base.unembedding(tensors, "lm_head", embedding=embedding, config=config),
         components=size.components,
         context=size.context,

@@ -74,13 +74,13 @@ def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
         mlp = layers.gated_mlp(config, tensors, prefix, scale=scale("pre_feedforward_layernorm"))
         mlp = replace(mlp, after=RMSNorm(epsilon, scale("post_feedforward_layernorm")))
         stages += [Stage(norm, (heads,)), Stage(norm, (mlp,))]
-    model = layers.assembled(config, tensors, size, stages)
+    final_norm = RMSNorm(epsilon, 1 + tensors["model.norm.weight"])
+    model = layers.assembled(config, tensors, size, stages, final_norm)
     unembed = model.unembed
     if config.final_logit_softcapping is not None:
         unembed = CappedLinear(unembed.weight, unembed.bias, config.final_logit_softcapping)
     return replace(
         model,
         embed=partial(layers.embedded, weight=embedding, scale=config.hidden_size**0.5),
-        final_norm=RMSNorm(epsilon, 1 + tensors["model.norm.weight"]),
         unembed=unembed,
     )

@@ -1,65 +1,87 @@
-"""The Llama family: Llama, Mistral, Qwen2, Qwen3, SmolLM2; RMSNorm, rotary positions, SwiGLU.
+"""The Llama family: Llama, Mistral, Qwen2, Qwen3, SmolLM, OLMo 1; rotary positions, SwiGLU.
 
 Several heads may share keys and values; layers may have a sliding window; the residual is
-sequential. Qwen3 normalises queries and keys, head by head. Equations follow ``LlamaForCausalLM``,
-``MistralForCausalLM``, ``Qwen2ForCausalLM`` and ``Qwen3ForCausalLM`` of the transformers library;
-the tests compare with them.
+sequential. Qwen3 normalises queries and keys, head by head; some layers of SmolLM3 have no position
+embedding; the norms of OLMo 1 are LayerNorms without parameters, all others' RMSNorms. Equations
+follow the model of each type in the transformers library; the tests compare with them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from torch import Tensor
 
+from cntbench.errors import CheckpointError
 from cntbench.models.adapters import _rotary_layers as layers
 from cntbench.models.adapters._base import Shape, within
 from cntbench.models.decoder import Decoder, Stage
-from cntbench.models.maps import RMSNorm
+from cntbench.models.maps import LayerNorm, RMSNorm
 from cntbench.models.rotary import ROTARY_BUFFERS, Rotary
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+    from transformers.models.olmo import OlmoConfig
+    from transformers.models.smollm3 import SmolLM3Config
 
-    Config: TypeAlias = LlamaConfig | MistralConfig | Qwen2Config | Qwen3Config
+    Config: TypeAlias = (
+        LlamaConfig | MistralConfig | OlmoConfig | Qwen2Config | Qwen3Config | SmolLM3Config
+    )
 
 #: ``llama`` includes SmolLM, SmolLM2, TinyLlama, Yi and others.
-MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
-EXACT = "heads that share keys, sliding windows, scaled rotary positions, Qwen3's QK-norm"
+MODEL_TYPES = ("llama", "mistral", "olmo", "qwen2", "qwen3", "smollm3")
+EXACT = (
+    "heads that share keys, sliding windows, scaled rotary positions, Qwen3's QK-norm, SmolLM3's "
+    "layers without positions, OLMo 1's norms without parameters"
+)
 BUFFERS = ROTARY_BUFFERS
+#: OLMo 1's, which its config does not give.
+_EPSILON = 1e-5
 
 
 def shape(config: Config) -> Shape:
     """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
+    turned = getattr(config, "no_rope_layers", None)
+    if turned is not None and len(turned) < config.num_hidden_layers:
+        raise CheckpointError(
+            f"no_rope_layers has {len(turned)} entries for {config.num_hidden_layers} layers",
+            hint="Allowed: 1 for each layer with rotary positions, 0 for each without.",
+        )
     return layers.sizes(config, without=True)
 
 
 def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
     """Map a ``state_dict`` of the family to stages."""
-    size, norm, width = shape(config), RMSNorm(config.rms_norm_eps), layers.width_of(config)
+    size, width = shape(config), layers.width_of(config)
+    parameters = config.model_type != "olmo"
+    norm = RMSNorm(config.rms_norm_eps) if parameters else LayerNorm(_EPSILON)
     rotary = Rotary(config, width, width, tensors["model.embed_tokens.weight"])
     bias = _biased(config)
     stages: list[Stage] = []
     for layer, window in enumerate(layers.windows(config)):
         prefix = f"model.layers.{layer}."
-        scale = tensors[f"{prefix}input_layernorm.weight"]
+        scale = tensors[f"{prefix}input_layernorm.weight"] if parameters else None
         biases = bias["input"], bias["output"]
         heads = layers.attention(config, tensors, prefix, rotary, scale=scale, biases=biases)
         if config.model_type == "qwen3":
             query, key = (tensors[f"{prefix}self_attn.{kind}_norm.weight"] for kind in ("q", "k"))
             heads = layers.with_input_norms(heads, rotary, query, key, config.rms_norm_eps)
-        scale = tensors[f"{prefix}post_attention_layernorm.weight"]
+        if config.model_type == "smollm3" and not config.no_rope_layers[layer]:
+            heads = replace(heads, rotate=None)
+        scale = tensors[f"{prefix}post_attention_layernorm.weight"] if parameters else None
         mlp = layers.gated_mlp(config, tensors, prefix, scale=scale, bias=bias["mlp"])
         stages += [Stage(norm, (within(heads, window),)), Stage(norm, (mlp,))]
-    return layers.assembled(config, tensors, size, stages)
+    final_norm = None if parameters else norm
+    return layers.assembled(config, tensors, size, stages, final_norm)
 
 
 def _biased(config: Config) -> dict[str, bool]:
     """Return which maps have biases."""
-    of_heads = config.model_type in ("llama", "qwen3") and config.attention_bias
+    of_heads = config.model_type not in ("mistral", "qwen2") and config.attention_bias
     return {
         "input": of_heads or config.model_type == "qwen2",
         "output": of_heads,
-        "mlp": config.model_type == "llama" and config.mlp_bias,
+        "mlp": config.model_type in ("llama", "smollm3") and config.mlp_bias,
     }

@@ -38,11 +38,6 @@ _OF_EXPERT = re.compile(r"(.*\.experts)\.([0-9]+)\.(gate_proj|up_proj|down_proj)
 
 def shape(config: Config) -> Shape:
     """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
-    if getattr(config, "clip_qkv", None) is not None:
-        raise CheckpointError(
-            "queries, keys and values that are clipped are not supported",
-            hint="Allowed: clip_qkv = null.",
-        )
     if not 1 <= config.num_experts_per_tok <= config.num_experts:
         raise CheckpointError(
             f"{config.num_experts_per_tok} experts for each token of {config.num_experts}",
