@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import xarray as xr
 
 from cntbench.comparison.agreement import film_agreement
 from cntbench.comparison.table import TITLE
-from cntbench.errors import CntbenchError, StorageError, unmeasured
+from cntbench.errors import CntbenchError, StorageError, listed, unmeasured, warn
 from cntbench.files.output import FileKind, file_status, has_attribute
 from cntbench.results.difference import label_differences
 from cntbench.results.film import usable
@@ -31,7 +32,8 @@ def compare_files(paths: Sequence[Path]) -> xr.Dataset:
 
     Every other file is compared with the first, at their common checkpoints and for their common
     ablations. Files with one ablation each are compared even if its name differs. Duplicates, and
-    checkpoints that were not measured, are left out.
+    checkpoints that were not measured, are left out. A warning names tasks and ablations that have
+    other specs in another file.
 
     Returns
     -------
@@ -65,6 +67,8 @@ def compare_files(paths: Sequence[Path]) -> xr.Dataset:
         dim: _common([film[dim].values for film in films], dim, paths)
         for dim in ("task", "ablation", "checkpoint")
     }
+    for path, other in zip(paths[1:], others, strict=True):
+        _note_other_specs(first, other, common, f"{path}", f"{paths[0]}")
     first_film, *rest = (_influence(film.sel(common)) for film in films)
     together = xr.concat(rest, dim=xr.Variable("file", [str(path) for path in paths[1:]]))
     return film_agreement(first_film, together, layers).assign_attrs(title=FILES_TITLE)
@@ -122,14 +126,31 @@ def _check_labels(first: xr.Dataset, other: xr.Dataset, first_path: str, other_p
             )
 
 
+def _note_other_specs(
+    first: xr.Dataset, other: xr.Dataset, common: Mapping[str, Sequence[str]], path: str, than: str
+) -> None:
+    """Warn of tasks and ablations that have a name in common, and not what it stands for."""
+    specs = [json.loads(film.attrs.get("spec", "{}")) for film in (first, other)]
+    differing = [
+        f"{kind} {name}"
+        for kind in ("task", "ablation")
+        for one, two in [[spec.get(f"{kind}s", {}) for spec in specs]]
+        for name in common[kind]
+        if name in one and name in two and one[name] != two[name]
+    ]
+    if differing:
+        are = "are" if len(differing) > 1 else "is"
+        warn(f"{path}: {listed(differing, 5)} {are} defined otherwise than in {than}")
+
+
 def _common(labels: Sequence[np.ndarray], dim: str, paths: Sequence[Path]) -> list[str]:
     shared = [name for name in labels[0] if all(name in others for others in labels[1:])]
     if not shared:
-        listed = "; ".join(
+        labels_by_file = "; ".join(
             f"{path}: {', '.join(map(str, names))}"
             for path, names in zip(paths, labels, strict=True)
         )
-        raise CntbenchError(f"the files have no {dim} in common", hint=listed)
+        raise CntbenchError(f"the files have no {dim} in common", hint=labels_by_file)
     return shared
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -9,7 +11,7 @@ from support.films import random_film
 
 from cntbench.comparison.agreement import STATISTICS, agreement
 from cntbench.comparison.files import compare_files, refuse_beside_results
-from cntbench.errors import CntbenchError
+from cntbench.errors import CntbenchError, CntbenchWarning
 from cntbench.results.storage import write_results
 
 
@@ -98,6 +100,25 @@ def without_last_component(film):
 def test_files_that_do_not_fit_are_refused_saying_what_differs(write, options, says):
     with pytest.raises(CntbenchError, match=says):
         compare_files([write("one.nc"), write("two.nc", **options)])
+
+
+def test_tasks_and_ablations_of_one_name_that_are_not_the_same_are_told(write):
+    """Other prompts in a file of that name, or an earlier version of an ablation."""
+
+    def recorded(prompts, version):
+        ablations = {"zero": {"version": version}, "mean": {"version": 1}}
+        tasks = {"induction": {"file": prompts}}
+        spec = {"prompts": 2, "seed": 0, "tokenizer": "", "tasks": tasks, "ablations": ablations}
+        return lambda film: film.assign_attrs(spec=json.dumps(spec))
+
+    one, same = (write(name, recorded("a", 1)) for name in ("one.nc", "same.nc"))
+    compare_files([one, same, write("unknown.nc")])  # no warning, which would be an error
+    two = write("two.nc", recorded("b", 2))
+    with pytest.warns(CntbenchWarning) as told:
+        compare_files([one, two])
+    assert [str(warning.message) for warning in told] == [
+        f"{two}: task induction and ablation zero are defined otherwise than in {one}"
+    ]
 
 
 def test_what_each_file_has_is_listed_if_nothing_is_common(write):
