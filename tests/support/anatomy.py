@@ -93,7 +93,8 @@ class Anatomy:
         self.n_heads = config.num_attention_heads
         self.width = getattr(config, "head_dim", None) or config.hidden_size // self.n_heads
         self.n_keys = getattr(config, "num_key_value_heads", None) or self.n_heads
-        self.parallel = getattr(config, "use_parallel_residual", config.model_type == "gptj")
+        parallel = config.model_type in ("gptj", "phi")
+        self.parallel = getattr(config, "use_parallel_residual", parallel)
         self.embedding = model.get_input_embeddings()
         if config.model_type == "gpt_neox":
             self.final_norm, blocks, make = base.final_layer_norm, base.layers, self._gpt_neox
@@ -104,6 +105,8 @@ class Anatomy:
         elif config.model_type == "opt":
             base = base.decoder
             self.final_norm, blocks, make = base.final_layer_norm, base.layers, self._opt
+        elif config.model_type == "phi":
+            self.final_norm, blocks, make = base.final_layernorm, base.layers, self._phi
         else:
             self.final_norm, blocks, make = base.norm, base.layers, self._llama
         self.layers = [make(block) for block in blocks]
@@ -171,6 +174,19 @@ class Anatomy:
             weight=block.self_attn.out_proj.weight.mT.unflatten(0, (self.n_heads, -1)),
             inner=(block.fc1,),
             outer=block.fc2,
+            **self._projected(block.self_attn),
+        )
+
+    def _phi(self, block: nn.Module) -> Layer:
+        return Layer(
+            attention=block.self_attn,
+            mlp=block.mlp,
+            output=block.self_attn.dense,
+            attention_norm=block.input_layernorm,
+            mlp_norm=block.input_layernorm,
+            weight=block.self_attn.dense.weight.mT.unflatten(0, (self.n_heads, -1)),
+            inner=(block.mlp.fc1,),
+            outer=block.mlp.fc2,
             **self._projected(block.self_attn),
         )
 

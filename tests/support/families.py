@@ -10,6 +10,7 @@ from torch import nn
 from transformers import (
     Gemma2Config,
     Gemma3TextConfig,
+    GemmaConfig,
     GPTJConfig,
     GPTNeoConfig,
     Olmo2Config,
@@ -17,6 +18,7 @@ from transformers import (
     OlmoeConfig,
     OPTConfig,
     Phi3Config,
+    PhiConfig,
     PreTrainedConfig,
     Qwen3Config,
     Qwen3MoeConfig,
@@ -43,6 +45,7 @@ FAMILIES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
     "qwen3": (Qwen3Config, {}),
     "smollm3": (SmolLM3Config, {"no_rope_layer_interval": 2}),
     "olmo": (OlmoConfig, {}),
+    "gemma": (GemmaConfig, {}),
     "olmo2": (Olmo2Config, {}),
     "olmo3": (Olmo3Config, {"rope_parameters": _BY_LAYER, **_ALTERNATING}),
     "gemma2": (
@@ -54,6 +57,7 @@ FAMILIES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
             **_ALTERNATING,
         },
     ),
+    "phi": (PhiConfig, {}),
     "phi3": (Phi3Config, {"partial_rotary_factor": 0.5, "sliding_window": 3}),
     "olmoe": (OlmoeConfig, {"num_experts": 4, "num_experts_per_tok": 2}),
     "qwen3_moe": (
@@ -112,6 +116,8 @@ def family_config(name: str, sizes: dict[str, Any], options: dict[str, Any]) -> 
         given = {k: v for k, v in given.items() if k not in ("num_key_value_heads", "head_dim")}
     if name == "gpt_neo":
         given["attention_types"] = [[["local" if i % 2 else "global"], 1] for i in range(layers)]
+    if name == "phi":  # two dims of each head
+        given.setdefault("partial_rotary_factor", 2 / sizes["head_dim"])
     if name in ("phi3", "olmoe"):
         del given["head_dim"]
     if config in (Olmo3Config, Gemma2Config, Gemma3TextConfig) and "layer_types" not in given:

@@ -244,6 +244,7 @@ VARIANTS = [
     ("smollm3", {"attention_bias": True, "mlp_bias": True, "no_rope_layers": [0, 1]}),
     ("smollm3", {"use_sliding_window": True, "sliding_window": 3}),
     ("olmo", {"attention_bias": True, "tie_word_embeddings": True}),
+    ("gemma", {"attention_bias": True, "tie_word_embeddings": False}),
     ("olmo2", {"tie_word_embeddings": True}),
     ("gemma2", {"attn_logit_softcapping": None, "final_logit_softcapping": None}),
     ("gemma3_text", {"final_logit_softcapping": 2.0, "tie_word_embeddings": False}),
@@ -253,6 +254,7 @@ VARIANTS = [
     ("qwen3_moe", {"norm_topk_prob": False, "mlp_only_layers": [], "decoder_sparse_step": 2}),
     ("qwen3_moe", {"use_sliding_window": True, "sliding_window": 3}),
     ("gptj", {"tie_word_embeddings": True, "rotary_dim": 4}),
+    ("phi", {"tie_word_embeddings": True, "partial_rotary_factor": 1.0}),
     ("opt", {"enable_bias": False, "activation_function": "gelu"}),
     ("gpt_neo", {"tie_word_embeddings": False}),
     ("gpt_neo", {"intermediate_size": None}),  # as published
@@ -273,6 +275,7 @@ def test_options_are_computed(family, options):
 REFUSED = [
     ("olmo2", {"attention_bias": True}, "belongs to no head", "attention_bias = false"),
     ("olmo3", {"layer_types": ["chunked_attention"] * 2}, "'chunked_attention'", "Allowed: full"),
+    ("gemma", {"use_bidirectional_attention": True}, "later tokens", "= false"),
     ("gemma2", {"use_bidirectional_attention": True}, "later tokens", "= false"),
     ("gemma2", {"attn_logit_softcapping": 0.0}, "not above 0", "for caps also null"),
     ("gemma3_text", {"sliding_window": None}, "give its length", "full_attention"),
@@ -281,6 +284,7 @@ REFUSED = [
     ("olmoe", {"clip_qkv": 8.0}, "clipped", "clip_qkv = null"),
     ("smollm3", {"no_rope_layers": [1]}, "1 entries for 2 layers", "1 for each layer with"),
     ("olmoe", {"num_experts_per_tok": 9}, "9 experts for each token of 4", "from 1 to num_experts"),
+    ("phi", {"qk_layernorm": True}, "LayerNorms of queries and keys", "qk_layernorm = false"),
     ("opt", {"do_layer_norm_before": False}, "do_layer_norm_before = false", "but opt-350m"),
     ("opt", {"word_embed_proj_dim": 4}, "projected to the stream", "but opt-350m"),
     ("gpt_neo", {"attention_layers": ["globl"] * 2}, "'globl'", "Did you mean 'global'?"),
@@ -309,7 +313,11 @@ OF_OTHERS = {
 @pytest.mark.parametrize(
     ("family", "key"),
     [
-        *((family, key) for family in ("llama", "olmo", "olmo2", "olmoe") for key in OF_OTHERS),
+        *(
+            (family, key)
+            for family in ("llama", "gemma", "olmo", "olmo2", "olmoe")
+            for key in OF_OTHERS
+        ),
         *((family, "layer_types") for family in ("phi3", "qwen3_moe")),
     ],
 )

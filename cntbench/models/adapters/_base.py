@@ -206,10 +206,12 @@ def unembedding(
 ) -> Linear:
     """Return the map to logits, under any of its names, or tied to the embedding.
 
-    As in transformers, an unembedding in the checkpoint takes precedence over tying.
+    As in transformers, an unembedding in the checkpoint takes precedence over tying. A bias, which
+    is never tied, is 0 if it is missing.
     """
     present = [name for name in names if f"{name}.weight" in tensors]
-    if present or not config.tie_word_embeddings:
-        name = (*present, *names)[0]
-        return linear(tensors, name, bias=f"{name}.bias" in tensors)
-    return Linear(embedding, embedding.new_zeros(len(embedding)))
+    name = (*present, *names)[0]
+    tied = config.tie_word_embeddings and not present
+    weight = embedding if tied else tensors[f"{name}.weight"]
+    bias = f"{name}.bias"
+    return Linear(weight, tensors[bias] if bias in tensors else weight.new_zeros(len(weight)))

@@ -44,15 +44,21 @@ def sizes(
     partial: bool = False,
     rotary_types: Sequence[str] = TYPES,
     without: bool = False,
+    parallel: bool = False,
 ) -> base.Shape:
     """Return the sizes of a model.
 
     Takes whether heads may rotate only a part of their dims, the types of rotary embeddings that
-    are supported, and whether models without MLPs are. Raises a `CheckpointError` if the config has
-    an option that is not supported.
+    are supported, whether models without MLPs are, and whether blocks are parallel. Raises a
+    `CheckpointError` if the config has an option that is not supported.
     """
     base.check_common(config, activation_of(config))
     check_rotary(config, rotary_types)
+    if _own(config, "use_bidirectional_attention"):
+        raise CheckpointError(
+            "attention to later tokens is not supported",
+            hint="Allowed: use_bidirectional_attention = false.",
+        )
     if _own(config, "clip_qkv") is not None:
         raise CheckpointError(
             "queries, keys and values that are clipped are not supported",
@@ -75,7 +81,7 @@ def sizes(
     windows(config)
     if not without:
         base.check_mlps(config.intermediate_size)
-    return base.shape_from(config, mlps=config.intermediate_size > 0)
+    return base.shape_from(config, parallel=parallel, mlps=config.intermediate_size > 0)
 
 
 def sizes_with_output_norms(config: Any) -> base.Shape:

@@ -35,11 +35,6 @@ EXACT = "norms before and after sublayers, soft caps, QK-norm, alternating slidi
 def shape(config: Config) -> Shape:
     """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
     size = layers.sizes_with_output_norms(config)
-    if config.use_bidirectional_attention:
-        raise CheckpointError(
-            "attention to later tokens is not supported",
-            hint="Allowed: use_bidirectional_attention = false.",
-        )
     caps = [config.final_logit_softcapping]
     caps += [config.attn_logit_softcapping] if config.model_type == "gemma2" else []
     if any(cap is not None and not cap > 0 for cap in (*caps, config.query_pre_attn_scalar)):

@@ -18,7 +18,7 @@ from cntbench.models.adapters import _base as base
 from cntbench.models.adapters._layer_norm_layers import attention, folded
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.feed_forward import MLP
-from cntbench.models.maps import LayerNorm, Linear
+from cntbench.models.maps import LayerNorm
 from cntbench.models.rotary import InterleavedRotary
 
 if TYPE_CHECKING:
@@ -63,12 +63,11 @@ def decoder(config: GPTJConfig, tensors: Mapping[str, Tensor]) -> Decoder:
             base.ACTIVATIONS[config.activation_function],
         )
         stages.append(Stage(norm, (heads, mlp)))
-    tied = config.tie_word_embeddings and "lm_head.weight" not in tensors
     return Decoder(
         embed=partial(F.embedding, weight=embedding),
         stages=tuple(stages),
         final_norm=base.layer_norm(tensors, "transformer.ln_f", config.layer_norm_epsilon),
-        unembed=Linear(embedding if tied else tensors["lm_head.weight"], tensors["lm_head.bias"]),
+        unembed=base.unembedding(tensors, "lm_head", embedding=embedding, config=config),
         components=size.components,
         context=size.context,
     )

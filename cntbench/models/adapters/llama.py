@@ -1,15 +1,17 @@
-"""The Llama family: Llama, Mistral, Qwen2, Qwen3, SmolLM, OLMo 1; rotary positions, SwiGLU.
+"""Llama's family: Llama, Mistral, Qwen2, Qwen3, SmolLM, Gemma 1, OLMo 1; rotary positions, SwiGLU.
 
 Several heads may share keys and values; layers may have a sliding window; the residual is
 sequential. Qwen3 normalises queries and keys, head by head; some layers of SmolLM3 have no position
-embedding; the norms of OLMo 1 are LayerNorms without parameters, all others' RMSNorms. Equations
-follow the model of each type in the transformers library; the tests compare with them.
+embedding. Norms are RMSNorms; those of Gemma 1 multiply by 1 + their weight, and OLMo 1 has
+LayerNorms without parameters. Equations follow the model of each type in the transformers library;
+the tests compare with them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from torch import Tensor
@@ -22,16 +24,22 @@ from cntbench.models.maps import LayerNorm, RMSNorm
 from cntbench.models.rotary import ROTARY_BUFFERS, Rotary
 
 if TYPE_CHECKING:
-    from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+    from transformers import GemmaConfig, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
     from transformers.models.olmo import OlmoConfig
     from transformers.models.smollm3 import SmolLM3Config
 
     Config: TypeAlias = (
-        LlamaConfig | MistralConfig | OlmoConfig | Qwen2Config | Qwen3Config | SmolLM3Config
+        GemmaConfig
+        | LlamaConfig
+        | MistralConfig
+        | OlmoConfig
+        | Qwen2Config
+        | Qwen3Config
+        | SmolLM3Config
     )
 
 #: ``llama`` includes SmolLM, SmolLM2, TinyLlama, Yi and others.
-MODEL_TYPES = ("llama", "mistral", "olmo", "qwen2", "qwen3", "smollm3")
+MODEL_TYPES = ("gemma", "llama", "mistral", "olmo", "qwen2", "qwen3", "smollm3")
 EXACT = (
     "heads that share keys, sliding windows, scaled rotary positions, Qwen3's QK-norm, SmolLM3's "
     "layers without positions, OLMo 1's norms without parameters"
@@ -55,14 +63,14 @@ def shape(config: Config) -> Shape:
 def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
     """Map a ``state_dict`` of the family to stages."""
     size, width = shape(config), layers.width_of(config)
-    parameters = config.model_type != "olmo"
-    norm = RMSNorm(config.rms_norm_eps) if parameters else LayerNorm(_EPSILON)
-    rotary = Rotary(config, width, width, tensors["model.embed_tokens.weight"])
+    is_olmo, embedding = config.model_type == "olmo", tensors["model.embed_tokens.weight"]
+    norm = LayerNorm(_EPSILON) if is_olmo else RMSNorm(config.rms_norm_eps)
+    rotary = Rotary(config, width, width, embedding)
     bias = _biased(config)
     stages: list[Stage] = []
     for layer, window in enumerate(layers.windows(config)):
         prefix = f"model.layers.{layer}."
-        scale = tensors[f"{prefix}input_layernorm.weight"] if parameters else None
+        scale = _scale(config, tensors, f"{prefix}input_layernorm")
         biases = bias["input"], bias["output"]
         heads = layers.attention(config, tensors, prefix, rotary, scale=scale, biases=biases)
         if config.model_type == "qwen3":
@@ -70,11 +78,23 @@ def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
             heads = layers.with_input_norms(heads, rotary, query, key, config.rms_norm_eps)
         if config.model_type == "smollm3" and not config.no_rope_layers[layer]:
             heads = replace(heads, rotate=None)
-        scale = tensors[f"{prefix}post_attention_layernorm.weight"] if parameters else None
+        scale = _scale(config, tensors, f"{prefix}post_attention_layernorm")
         mlp = layers.gated_mlp(config, tensors, prefix, scale=scale, bias=bias["mlp"])
         stages += [Stage(norm, (within(heads, window),)), Stage(norm, (mlp,))]
-    final_norm = None if parameters else norm
-    return layers.assembled(config, tensors, size, stages, final_norm)
+    final_norm = replace(norm, scale=_scale(config, tensors, "model.norm"))
+    model = layers.assembled(config, tensors, size, stages, final_norm)
+    if config.model_type != "gemma":
+        return model
+    factor = config.hidden_size**0.5
+    return replace(model, embed=partial(layers.embedded, weight=embedding, scale=factor))
+
+
+def _scale(config: Config, tensors: Mapping[str, Tensor], norm: str) -> Tensor | None:
+    """Return what a norm multiplies by, or None if it has no parameters."""
+    if config.model_type == "olmo":
+        return None
+    weight = tensors[f"{norm}.weight"]
+    return 1 + weight if config.model_type == "gemma" else weight
 
 
 def _biased(config: Config) -> dict[str, bool]:
