@@ -117,7 +117,9 @@ class TokenizerObject(ModelTokenizer):
                 hint="Pass what transformers' AutoTokenizer.from_pretrained returns for a model "
                 f"that has a {FILE}, or a tokenizers.Tokenizer.",
             )
-        return cls(_whole(fast))
+        # Transformers sets this at every call, so the one before must not count.
+        split = getattr(tokenizer, "split_special_tokens", fast.encode_special_tokens)
+        return cls(_whole(fast, split_special=split))
 
     @property
     def identity(self) -> str:
@@ -129,15 +131,18 @@ class TokenizerObject(ModelTokenizer):
         return self.fast
 
 
-def _whole(fast: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+def _whole(fast: tokenizers.Tokenizer, *, split_special: bool = False) -> tokenizers.Tokenizer:
     """Return a tokenizer that neither cuts nor pads texts, nor merges at random.
 
     Transformers leaves the former switched on; the latter, BPE dropout, is meant for training.
+    ``split_special`` says whether special tokens that a text names are text as any other.
     """
     dropout = getattr(fast.model, "dropout", None)
-    if fast.padding is None and fast.truncation is None and not dropout:
+    limited = fast.padding is not None or fast.truncation is not None
+    if not (limited or dropout) and fast.encode_special_tokens == split_special:
         return fast
     whole = tokenizers.Tokenizer.from_str(fast.to_str())
+    whole.encode_special_tokens = split_special
     whole.no_padding()
     whole.no_truncation()
     if dropout:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support.runs import quiet, write_study
 from support.text import SPECIAL, write_tokenizer
 from support.trajectories import run_cli, write_trajectory
+from transformers import PreTrainedTokenizerFast
 
 from cntbench.errors import CntbenchError, SpecError
 from cntbench.models.tokenizer import TokenizerFile, TokenizerObject
@@ -232,6 +233,24 @@ def test_a_tokenizer_that_has_made_batches_neither_cuts_nor_pads(tmp_path, limit
         "pad" in limit,
         "cut" in limit,
     )
+
+
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("split", [False, True])
+def test_special_tokens_in_a_text_do_not_depend_on_earlier_calls(tmp_path, split, cut):
+    """Transformers keeps what its last call said of them in the tokenizer of its own."""
+    text = f"the cat{SPECIAL}the mat"
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=write_tokenizer(tmp_path, [text]),
+        eos_token=SPECIAL,
+        split_special_tokens=split,
+    )
+    expected = fast(text, add_special_tokens=False)["input_ids"]
+    for last in (False, True):
+        options = {"truncation": True, "max_length": 2} if cut else {}
+        fast(text, split_special_tokens=last, **options)
+        assert TokenizerObject.of(fast).encode(text) == expected
+        assert fast.backend_tokenizer.encode_special_tokens == last
 
 
 def test_a_tokenizer_that_merges_at_random_in_training_does_not_here(tmp_path):
