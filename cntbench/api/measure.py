@@ -293,7 +293,7 @@ def compare(
     results: str | Path | Sequence[str | Path] | None = None,
     *,
     circuits: Names | None = None,
-    checkpoints: Checkpoints = 8,
+    checkpoints: Checkpoints = command.CHECKPOINTS,
     jobs: int = 1,
     specs: Folders = (),
     progress: bool | None = None,

@@ -34,6 +34,8 @@ from cntbench.runs.plan import Plan, make_plan
 
 #: The study that is compared by default.
 STUDY = "compare"
+#: Number of checkpoints that are compared by default.
+CHECKPOINTS = 8
 #: The ablation that patches the edges outside a circuit.
 PATCH = "resample"
 
@@ -70,7 +72,9 @@ def compare(
     """
     changes, circuits = measurement.changes, measurement.circuits
     if results:
-        refuse_beside_results(changes if circuits is None else {**changes, "circuits": circuits})
+        given = {"circuits": circuits is not None}
+        given["checkpoints"] = str(measurement.checkpoints) != str(CHECKPOINTS)
+        refuse_beside_results([*changes, *filter(given.get, given)])
         return compare_files(results)
     catalogue = load_catalogue(measurement.specs)
     known_circuits = catalogue.known_circuits(circuits)

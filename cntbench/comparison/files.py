@@ -84,7 +84,7 @@ def _named_like(first: xr.Dataset, others: Sequence[xr.Dataset]) -> Sequence[xr.
     return [film.assign_coords(ablation=first["ablation"]) for film in others]
 
 
-def refuse_beside_results(options: Mapping[str, object]) -> None:
+def refuse_beside_results(options: Sequence[str]) -> None:
     """Raise an error if options of a measurement are given together with result files."""
     if options:
         named = ", ".join(f"--{name}" for name in options)

@@ -86,7 +86,9 @@ def verdict(
         values = values[:, measured]
         unscored[at] = [_absence(row, scores["scored_circuit"].values[measured]) for row in values]
         ranked = np.flatnonzero(unscored[at] == "")
-        ranking = _ranked(values[ranked], costs[ranked], seed)
+        ranking = dict.fromkeys(OF_METHODS, np.empty(0))
+        if len(ranked):
+            ranking = _ranked(values[ranked], costs[ranked], seed)
         for name in OF_METHODS:
             numbers[name][at, ranked] = ranking[name]
         sentences.append(_sentence(purpose, [names[i] for i in ranked], ranking, costs[ranked]))
@@ -118,7 +120,7 @@ def _absence(values: Array, circuits: Sequence[str]) -> str:
 
 def _ranked(values: Array, costs: Array, seed: int) -> dict[str, Array]:
     """Return the variables of `OF_METHODS`; values have dims ``ablation, circuit, seed``."""
-    means = values.mean(axis=(1, 2)) if values.size else np.empty(len(values))
+    means = values.mean(axis=(1, 2))
     resamples, tail = _resampled(values, seed)
     low, high = np.quantile(resamples, [tail, 1 - tail], axis=0)
     better = _better(values)

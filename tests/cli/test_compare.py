@@ -120,6 +120,17 @@ def test_ablations_on_planted_circuits(cli, trajectory, tmp_path):
     assert re.search(r"\n mean: .*; fails no diagnostic; ", out)
 
 
+def test_trained_circuits_alone_are_compared(cli, trajectory, tmp_path):
+    """They know no direct edges and no total influence, and rank methods for the others."""
+    options = ["--ablations", "zero,resample_eap", "--circuits", "trained_xor", "-o", "c.nc"]
+    code, out, err = cli("compare", *trajectory, *options, "--checkpoints", 1, "-j", 1)
+    assert (code, err) == (0, "")
+    assert "For direct edges no method was scored." in out
+    assert re.search(r"For a circuit at a budget use \w+ \(CPR", out)
+    code, out, err = cli("leaderboard", "c.nc", "-o", "c.md", "-o", "c.html")
+    assert (code, err) == (0, "")
+
+
 def test_result_files(cli, trajectory, tmp_path):
     for seed in (0, 1):
         options = ["--ablations", "zero,mean", "--seed", seed, "-o", f"run{seed}", "-j", 1]
@@ -145,6 +156,7 @@ def test_result_files(cli, trajectory, tmp_path):
         (["--results", "none.nc"], ["none.nc: no such file"]),
         (["--results", "none.nc", "--prompts", "3"], ["--prompts would have no effect"]),
         (["--results", "none.nc", "--circuits", "chain"], ["--circuits would have no effect"]),
+        (["--results", "none.nc", "--checkpoints", "2"], ["--checkpoints would have no effect"]),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_2(mistake, tmp_path, arguments, says):

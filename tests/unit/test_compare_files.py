@@ -144,6 +144,6 @@ def test_a_file_without_measured_checkpoints_is_refused(write):
 
 
 def test_options_that_files_leave_no_use_for_are_refused():
-    refuse_beside_results({})
+    refuse_beside_results([])
     with pytest.raises(CntbenchError, match=r"--tasks, --seed would have no effect"):
-        refuse_beside_results({"tasks": ("x",), "seed": 1})
+        refuse_beside_results(["tasks", "seed"])

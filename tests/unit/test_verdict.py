@@ -187,6 +187,17 @@ def test_who_did_not_take_part_is_named_with_the_reason(ranked):
     assert "Not ranked for direct edges: cheap (it has no score on dag3)." in text
 
 
+def test_a_purpose_for_which_no_circuit_has_a_score_ranks_nobody():
+    """Trained circuits alone, for direct edges: their truth is not known."""
+    array = scores(np.full((2, 1, 1), np.nan), NAMES[:2])
+    found = verdict(array, costs(2, 1, names=NAMES[:2]))
+    found = found.assign(score_by_model=array, forward_passes=costs(2, 1, names=NAMES[:2]))
+    assert found[["score", "score_low", "rank", "pareto"]].isnull().to_array().all()
+    assert (found["unscored"] == "no circuit has a score for this purpose").all()
+    assert found["verdict"].item() == "For direct edges no method was scored."
+    assert "For direct edges no method was scored." in printed(found)
+
+
 @pytest.mark.parametrize("within", [0.3, 1.0])
 def test_intervals_hold_the_truth_as_often_as_they_say(within):
     rng = np.random.default_rng(2)
