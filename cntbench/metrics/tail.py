@@ -159,7 +159,7 @@ def ratios(weights: Array, distribution: Distribution) -> Ratios:
     Takes weights, dims ``…, source, target``.
     """
     flat = weights.reshape(*weights.shape[:-2], -1)
-    x, tail = _tail(flat)
+    x, tail = larger_half(flat)
     count = tail.sum(axis=-1)
     smallest = np.where(tail, x, np.inf).min(axis=-1, initial=np.inf)
     largest = np.where(tail, x, 0).max(axis=-1, initial=0)
@@ -194,7 +194,8 @@ def truncation(moment: NDArray[np.floating]) -> Array:
     return np.sinh((low + high) / 2)
 
 
-def _tail(flat: Array) -> tuple[Array, NDArray[np.bool_]]:
+def larger_half(flat: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Return sorted weights, dims ``…, edge``, and which of them are in the tail."""
     x = np.where(np.isnan(flat), 0, flat)
     x = np.sort(x, axis=-1)
     present = (x > 0).sum(axis=-1, keepdims=True)

@@ -581,6 +581,17 @@ def test_the_signed_ratio_is_powerlaws():
     assert tail_weight.signed_ratio(weights) == pytest.approx(max(ratios), rel=1e-3)
 
 
+def test_the_sign_of_the_ratio_is_of_the_same_tail_as_the_ratio():
+    """Divided by the median of an odd number, many weights are 1, and may be the smallest."""
+    raw = rng(1).lognormal(0, 0.5, (60, 15, 3))
+    weights = np.sort((raw / np.median(raw, axis=-1, keepdims=True)).reshape(60, 45))
+    signs = []
+    for row in weights:
+        excess = row[row >= row[22]] - row[22]
+        signs.append(np.sign(excess.std() - excess.mean()))
+    np.testing.assert_array_equal(np.sign(tail_weight.signed_ratio(weights)), signs)
+
+
 def test_how_often_tails_are_told_from_exponential_ones_on_graphs_of_nanos_size():
     draw = rng(0)
     limit = np.quantile(tail_weight.signed_ratio(draw.exponential(size=(4000, 75))), 0.95)

@@ -34,7 +34,7 @@ from pydantic import Field
 from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.orders import groups
 from cntbench.dynamics.statistics._base import Statistic, lag_of
-from cntbench.metrics.tail import ratios
+from cntbench.metrics.tail import larger_half, ratios
 from cntbench.specs import spec
 
 #: Log-normal weights with a coefficient of variation of 2, and draws of them.
@@ -107,12 +107,10 @@ def signed_ratio(weights: Array) -> Array:
     """
     graph = weights[..., None, :]
     better = np.fmax(ratios(graph, "power law").mean, ratios(graph, "log-normal").mean)
-    ranked = np.sort(weights, axis=-1)
-    half = -(-(ranked > 0).sum(axis=-1, keepdims=True) // 2)
-    tail = np.arange(ranked.shape[-1]) >= ranked.shape[-1] - half
+    ranked, tail = larger_half(weights)
     smallest = np.where(tail, ranked, np.inf).min(axis=-1, keepdims=True, initial=np.inf)
-    excess = np.where(tail, ranked - np.where(np.isinf(smallest), 0, smallest), 0)
-    count = np.maximum(half[..., 0], 1)
+    excess = np.subtract(ranked, smallest, out=np.zeros_like(ranked), where=tail)
+    count = np.maximum(tail.sum(axis=-1), 1)
     mean = excess.sum(axis=-1) / count
     variance = np.square(excess).sum(axis=-1) / count - mean**2
     return np.asarray(np.where(variance > mean**2, better, -np.abs(better)))
