@@ -233,7 +233,8 @@ def _verdict(
     weakest = max(range(len(tests)), key=lambda number: (tests[number].p_value, number))
     if corrected > rule.level:
         if p_value <= max_or_nan(test.least for test in tests):
-            draws = draws_needed(answered, rule.level)
+            # Each film of several needs fewer draws than one film alone.
+            draws = "more" if several else draws_needed(answered, rule.level)
             few = f"cannot be told from chance in so few draws: {draws} are needed"
             return verdict("inconclusive", few, weakest)
         return verdict("inconclusive", f"may be explained by {rule.rules_out[weakest]}", weakest)

@@ -17,6 +17,7 @@ from cntbench.analysis.calibration.simulated import (
     template,
     untrained,
 )
+from cntbench.analysis.pooling import pool_films
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import ClaimTestResult, examine, holm, judge
 from cntbench.dynamics.nulls import _draws
@@ -153,7 +154,8 @@ def two(tmp_path) -> Claim:
     ("first", "second", "word", "reason", "decisive"),
     [
         (GOOD, GOOD, "supported", "", 1),
-        (replace(GOOD, p_value=0.04), GOOD, "supported", "", 0),
+        (replace(GOOD, p_value=0.05), GOOD, "supported", "", 0),
+        (GOOD, replace(GOOD, value=0.2, null=0.0), "supported", "", 1),
         (replace(GOOD, p_value=0.06), GOOD, "inconclusive",
          "may be explained by graphs in no order", 0),
         (GOOD, replace(GOOD, p_value=0.06), "inconclusive",
@@ -165,9 +167,11 @@ def two(tmp_path) -> Claim:
          "not supported", "is smaller than the claim requires", 1),
         (GOOD, replace(GOOD, value=0.2, null=0.1, lower=-0.1, upper=0.3, p_value=0.3),
          "inconclusive", "is not clearly 0.2 or more, which the claim requires", 1),
+        (GOOD, replace(GOOD, value=0.2, null=0.1, lower=-0.1, upper=0.2), "inconclusive",
+         "is not clearly 0.2 or more, which the claim requires", 1),
         # An effect that might have been missed is no absent one.
-        (GOOD, replace(GOOD, value=0.05, null=0.0, lower=0.0, upper=0.1, p_value=0.3, power=0.5),
-         "inconclusive", "is not seen, but may be missed with probability 0.5", 1),
+        (GOOD, replace(GOOD, value=0.05, null=0.0, lower=0.0, upper=0.1, p_value=0.3, power=0.3),
+         "inconclusive", "is not seen, but may be missed with probability 0.7", 1),
         (GOOD, replace(GOOD, value=0.05, null=0.0, lower=0.0, upper=0.1, power=np.nan),
          "inconclusive", "is not seen, but may be missed: more checkpoints", 1),
         # From 9 draws no p-value is smaller than 0.1.
@@ -198,6 +202,7 @@ def test_over_several_films_an_effect_has_to_be_more_than_that_of_some(two):
     assert judge([two.rule], [wide])[0].label == "supported"
     verdict = judge([two.rule], [wide], several=True)[0]
     assert (verdict.label, verdict.reason, verdict.decisive) == ("inconclusive", "may be 0", 1)
+    assert judge([two.rule], [[GOOD, replace(GOOD, lower=0.0)]], several=True)[0] == verdict
 
 
 def test_verdicts_are_corrected_for_the_number_of_claims_that_are_answered(two):
@@ -305,4 +310,19 @@ def test_the_draws_needed_are_those_for_all_claims_even_if_the_correction_ends_a
     few = [GOOD, replace(GOOD, p_value=0.1, least=0.1)]
     verdict = judge([two.rule] * 12, [few] * 12)[0]
     assert verdict.corrected == 1
-    assert verdict.reason.endswith("239 are needed")
+    assert verdict.reason.endswith(": 239 are needed")
+    strict = judge([replace(two.rule, level=0.01)] * 12, [few] * 12)[0]
+    assert strict.reason.endswith(": 1199 are needed")
+
+
+def test_the_draws_needed_of_pooled_films_are_fewer_than_those_of_one(two):
+    """Two films need 10 draws each for a p-value of 0.01, a single one 99."""
+    for draws, label, reason in (
+        (9, "inconclusive", "cannot be told from chance in so few draws: more are needed"),
+        (10, "supported", ""),
+    ):
+        least = 1 / (1 + draws)
+        best = replace(GOOD, p_value=least, mid_p_value=least / 2, least=least)
+        pooled = pool_films([[best] * 2] * 2, two.rule)
+        verdict = judge([two.rule] * 5, [pooled] * 5, several=True)[0]
+        assert (verdict.label, verdict.reason) == (label, reason)

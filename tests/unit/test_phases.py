@@ -329,10 +329,11 @@ def phases_at(*boundaries: int) -> Phases:
     return Phases(at, at, at, ("",) * (len(at) + 1), np.empty(0), np.nan, np.empty((0, 5)))
 
 
-def test_boundaries_are_held_against_the_readouts_steepest_change():
+@pytest.mark.parametrize("change", [1, -1])
+def test_boundaries_are_held_against_the_readouts_steepest_change(change):
     base = template(checkpoints=100, spacing=10)
     readouts = np.zeros_like(base.readouts)
-    readouts[known_readouts().index("accuracy"), 50:] = 1
+    readouts[known_readouts().index("accuracy"), 50:] = change
     readouts[known_readouts().index("cross_entropy")] = np.nan
     found = align(replace(base, readouts=readouts), phases_at(30, 52))
     place = known_readouts().index("accuracy")

@@ -9,6 +9,7 @@ from dataclasses import replace
 import networkx as nx
 import numpy as np
 import pytest
+from scipy import stats
 
 from cntbench.analysis.calibration.simulated import (
     exponential,
@@ -101,11 +102,24 @@ def test_the_gap_over_lags_is_that_of_the_claim_at_its_lag():
         )
         assert mean == pytest.approx(gap.mean())
         assert lower <= mean <= upper
-    assert np.isnan(stability_gap.over_lags(film.take(slice(1)))).all()
+    enough = stability_gap.over_lags(film.take(slice(FEWEST + 1)))
+    assert np.isfinite(enough[0]).all()  # lag 1 leaves just so many gaps
+    for count, defined in ((1, False), (2, False), (3, True)):
+        few = stability_gap.over_lags(film.take(slice(count)))
+        assert np.isfinite(few[0, 0]) == defined
 
 
 def test_every_statistic_is_tried():
     assert {type(one).__module__.rsplit(".", 1)[1] for one in SHIPPED} == set(room("statistic"))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_values_lie_within_a_statistics_limits(seed):
+    one = film(seed, 40)
+    shuffled = one.with_weights(time_order.draw(one, rng(seed)))
+    found = [value(memory.Parameters(), of) for of in (one, shuffled)]
+    lowest, highest = memory.Parameters.limits
+    assert lowest <= min(found) < max(found) <= highest
 
 
 @every_statistic
@@ -198,6 +212,16 @@ def test_memory_of_an_exchangeable_film_is_none_and_of_a_slow_one_is_nearly_all(
     base = template(checkpoints=60)
     slow = base.with_weights(base.weights + np.linspace(0.5, 1, 60)[:, None, None])
     assert value(memory.Parameters(), slow) > 0.9
+
+
+@pytest.mark.parametrize(("role", "axis"), [("spreader", 2), ("gatherer", 1)])
+def test_rank_stability_among_all_is_kendalls_of_all_strengths(role, axis):
+    one = film()
+    able = one.feasible.any(axis=axis - 1)
+    strength = np.nansum(one.weights, axis=axis)[:, able]
+    taus = [stats.kendalltau(strength[at], strength[at + 8])[0] for at in range(30, 52)]
+    statistic = rank_stability.Parameters(role=role, among="all", lag=0.125)
+    np.testing.assert_allclose(statistic.series(one), taus)
 
 
 def test_rank_stability_is_of_the_end_of_the_film():
@@ -308,6 +332,17 @@ def test_phases_that_explain_little_would_be_missed():
     clear, vague = (f(rng(1), template(checkpoints=80)) for f in (phased, frozen))
     assert statistic.power(clear, 0.02, 0.0, 0.01, rng()) > 0.8
     assert statistic.power(vague, 0.02, 0.0, 0.01, rng()) < 0.5
+    short = clear.take(slice(0, None, 2))
+    assert statistic.power(short, 0.02, 9.0, 0.01, rng()) == 0  # more than any film has
+
+
+@pytest.mark.parametrize(
+    ("needed", "error", "power"),
+    [(0.1, 0.1, 0.5), (-0.1, 0.1, 0.97725), (0.3, 0.1, 0.02275), (0.1, 0, 1), (0.11, 0, 0)],
+)
+def test_the_power_is_that_of_a_normal_statistic_about_its_effect(needed, error, power):
+    found = memory.Parameters().power(film(), 0.1, needed, error, rng())
+    assert found == pytest.approx(power, abs=1e-5)
 
 
 def test_a_series_that_does_not_vary_has_no_width():
@@ -319,6 +354,25 @@ def test_null_intervals_are_as_wide_as_the_null_distribution():
     low, high = null_interval(10.0, drawn)
     lower, upper = np.quantile(drawn - drawn.mean(), [0.025, 0.975])
     assert (low, high) == pytest.approx((10 - upper, 10 - lower))
+
+
+def test_only_strengths_of_components_that_have_peers_are_compared():
+    one, statistic = film(), held_strength.Parameters(role="spreader")
+    alone = ["MLP" in name for name in one.names]
+    quiet = one.weights.copy()
+    quiet[:, alone] *= 0
+    assert value(statistic, one.with_weights(quiet)) == value(statistic, one)
+
+
+def test_a_weight_of_zero_counts_as_the_smallest_other_one_where_gatekeepers_are_held():
+    one = gated(rng(), template(layers=4, heads=3, checkpoints=48))
+    statistic = held_strength.Parameters(role="gatekeeper")
+    least, zero = one.weights.copy(), one.weights.copy()
+    small = rng(1).random(one.weights.shape) < 0.1
+    least[small] = np.nanmin(np.where(small, np.nan, one.weights)[24:])
+    zero[small] = 0
+    least[:, ~one.feasible] = zero[:, ~one.feasible] = np.nan
+    assert value(statistic, one.with_weights(zero)) == value(statistic, one.with_weights(least))
 
 
 @pytest.mark.parametrize(
@@ -482,6 +536,7 @@ def test_a_readout_that_was_not_measured_has_no_juncture():
     [
         (learning(0, 99), "its steepest improvement is 8% of its range"),
         (learning(40, 48, error=1.0), "its steepest improvement is within its noise"),
+        (learning(40, 48, error=0.44), "is within its noise"),  # that of both ends
         (learning(40, 48, error=np.nan), "standard errors of cross_entropy were not measured"),
         (learning(40, 48).take(slice(60, None)), "cross_entropy has no learning juncture"),
         (learning(40, 48, error=0.0).take(slice(60, None)), "has no learning juncture$"),
@@ -502,6 +557,30 @@ def test_a_juncture_at_an_end_cannot_be_compared():
     edge = replace(one, readouts=learning(2, 8).readouts, readout_errors=one.readout_errors)
     with pytest.raises(Undefined, match="from step 0 to 64, is too near an end of the film"):
         statistic.series(edge)
+
+
+@pytest.mark.parametrize(("start", "found"), [(7, False), (8, True), (83, True), (84, False)])
+def test_windows_just_before_and_after_the_juncture_fit_into_the_film(start, found):
+    one = film(checkpoints=100)  # windows hold 8 transitions, so the last one starts at 91
+    of = learning(start, start + 8)
+    of = replace(one, readouts=of.readouts, readout_errors=of.readout_errors)
+    statistic = juncture_contrast.Parameters(readout="cross_entropy", among="peers")
+    with contextlib.nullcontext() if found else pytest.raises(Undefined, match="too near an end"):
+        statistic.series(of)
+
+
+def test_the_roles_of_two_peers_change():
+    one = planted(rng(), base=template(heads=2, checkpoints=60)).film
+    pairs = [one.layer == layer for layer in np.unique(one.layer[one.feasible.any(axis=0)])]
+    heads = np.array(["H" in name for name in one.names])
+    received = np.nansum(one.weights, axis=1)
+    first = np.array([received[:, of & heads].T for of in pairs])
+    share = first[:, 0] / first.sum(axis=1)
+    change = np.abs(share[:, 5:] - share[:, :-5]).mean(axis=0)
+    change /= change.mean()
+    found = juncture_contrast.contrasts(one, "peers", 5, "gatherer")
+    expected = change[5:-5] - (change[:-10] + change[10:]) / 2
+    np.testing.assert_allclose(found[5:-5], expected)
 
 
 def test_the_contrast_is_of_the_juncture_with_its_neighbours():
@@ -649,6 +728,17 @@ def test_tails_are_of_the_late_edges_that_have_peers():
     normal = rng().standard_normal((400, count))
     expected = tail_weight.signed_ratio(np.exp(np.sqrt(np.log(5)) * normal))
     np.testing.assert_allclose(everywhere.spread(one, rng()), expected, atol=0.01)
+    # Of edges with peers, the draws are divided by medians as well: that of each column alone.
+    small = one.take(slice(1)).with_weights(one.weights[:1])
+    peers = tail_weight.Parameters(within="peers")
+    _, group = peers._edges(small)
+    for spread, raw in (
+        (peers.spread(small, rng()), np.exp(1.27 * rng().standard_normal((400, len(group))))),
+        (peers.draws(small, "exponential", rng(), 400), rng().exponential(size=(400, len(group)))),
+    ):
+        for number in np.unique(group):
+            raw[:, group == number] /= np.median(raw[:, group == number], axis=1, keepdims=True)
+        np.testing.assert_allclose(spread, tail_weight.signed_ratio(raw))
     divided = tail_weight._over_medians(np.array([1.0, 2, 9, 0, 4]), np.array([0, 0, 0, 0, 1]))
     assert divided.tolist() == [0.5, 1, 4.5, 0, 1]
     # One MLP in a layer: an edge between two of them is alone.
@@ -661,6 +751,8 @@ def test_tails_are_of_the_late_edges_that_have_peers():
 def test_even_weights_are_no_long_tail_in_any_unit(scale):
     assert tail_weight.signed_ratio(scale * np.linspace(1, 2, 60)) < 0
     assert tail_weight.signed_ratio(scale / np.linspace(0.01, 1, 60)) > 0
+    # An exponential tail without its farthest weights is short, and no other fits it better.
+    assert -0.02 < tail_weight.signed_ratio(-scale * np.log1p(-np.arange(200) / 200)[1:]) < 0
 
 
 def test_tails_of_few_edges_have_no_shape():
