@@ -16,6 +16,7 @@ from cntbench.prompts.continuations import AnswerRule
 from cntbench.prompts.frames import rows_in_memory
 from cntbench.prompts.generators import file
 from cntbench.prompts.generators.file import PromptTable
+from cntbench.prompts.tables import is_table
 from cntbench.specs import TaskSpec, as_dict, build, read_toml
 
 #: Keys of a spec that are prose and change no number.
@@ -117,6 +118,12 @@ def task_in_memory(
     if not isinstance(name, str):
         raise CntbenchError(
             "prompts of your own are one task", where=where, hint='Name it: task = "…".'
+        )
+    if is_table(name):
+        raise CntbenchError(
+            f"task = {shown(name)} is a file of prompts, and prompts of your own are given as well",
+            where=where,
+            hint="Pass one of the two; the name of prompts does not end as that of a file.",
         )
     parameters = _scored(answer, where)
     where = f"{where}: prompts"

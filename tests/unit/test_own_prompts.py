@@ -352,6 +352,12 @@ def test_prompts_in_memory_that_cannot_be_used(model, prompts, says):
     assert "tensor(" not in str(caught.value)
 
 
+def test_prompts_in_memory_do_not_stand_for_those_of_a_file(tmp_path, model):
+    path = write(tmp_path / "ioi.csv", ROWS)
+    with pytest.raises(CntbenchError, match='ioi.csv" is a file of prompts, and prompts of your'):
+        cntbench.influence(model, str(path), "zero", prompts=ROWS[:2], tokenizer=TOKENIZER)
+
+
 def test_rows_that_cannot_be_used_may_be_skipped(tmp_path):
     longer = {**ROWS[0], "corrupted": "When Tom and John"}
     path = write(tmp_path / "x.jsonl", [{"clean": "a", "answer": "Tom then"}, longer, *ROWS])
