@@ -11,8 +11,8 @@ import numpy as np
 from cntbench.errors import CntbenchError
 from cntbench.prompts import Language, Prompt, Tokens
 
-#: Put before a text to find the tokens that it has after a word.
-A_WORD = "a"
+#: Put before a text to find the tokens that it has after a word, and after another line.
+A_WORD, A_BREAK = "a", "\n"
 AnswerRule = Literal["first", "sum of log probabilities"]
 """What is scored for answers of several tokens; see `answered`."""
 
@@ -25,7 +25,7 @@ def tokens_after(language: Language, before: str, text: str) -> list[int]:
     word is one token, and ``"s"`` alone is the token of ``" s"``.
     """
     with suppress(CntbenchError):  # the two together are a word that the tokenizer does not know
-        for head in (before, "\n", A_WORD):
+        for head in (before, A_BREAK, A_WORD):
             head_tokens = language.encode(head) if head else []
             together = language.encode(head + text)
             count = len(head_tokens)

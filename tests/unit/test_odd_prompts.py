@@ -250,7 +250,7 @@ def test_an_answer_that_joins_its_prompt_gets_no_space(tmp_path, clean, answer, 
     assert len(known.encode("two cats")) == 2, "one token spans prompt and answer"
     row = {"clean": clean, "answer": answer, "wrong": [0]}
     scored = {"clean": clean, "scored": [-1], "answer": [answer], "wrong": [[0]]}
-    for cells in (row, scored):
+    for cells in (row, scored, {**row, "clean": [5, 6]}):
         table = PromptTable("here", given=rows_in_memory([cells], "here"))
         [prompt] = table.prompts(language, 1)
         assert prompt.targets.tolist() == [known._fast.token_to_id(token)]

@@ -354,7 +354,7 @@ def test_prompts_in_memory_that_cannot_be_used(model, prompts, says):
 
 def test_prompts_in_memory_do_not_stand_for_those_of_a_file(tmp_path, model):
     path = write(tmp_path / "ioi.csv", ROWS)
-    with pytest.raises(CntbenchError, match='ioi.csv" is a file of prompts, and prompts of your'):
+    with pytest.raises(CntbenchError, match=r'ioi.csv" is a file of prompts, and prompts of your'):
         cntbench.influence(model, str(path), "zero", prompts=ROWS[:2], tokenizer=TOKENIZER)
 
 

@@ -23,7 +23,13 @@ from cntbench.errors import CntbenchError, in_file
 from cntbench.prompts import Language, Prompt, Tokens
 from cntbench.prompts.answers import answer_tokens, refuse_unclear, several_tokens, tokens_of
 from cntbench.prompts.columns import Key, cell, choose_columns
-from cntbench.prompts.continuations import A_WORD, AnswerRule, answered, are_told_apart
+from cntbench.prompts.continuations import (
+    A_BREAK,
+    A_WORD,
+    AnswerRule,
+    answered,
+    are_told_apart,
+)
 from cntbench.prompts.frames import fingerprint
 from cntbench.prompts.tables import Row, read_bytes, rows_of
 from cntbench.specs import spec
@@ -166,7 +172,7 @@ class PromptTable:
         answers = cell(row, key, columns[key])
         is_set = isinstance(answers, list) and any(type(answer) is not int for answer in answers)
         read = answer_tokens if self.answer is None else several_tokens
-        before = clean if isinstance(clean, str) else ""
+        before = clean if isinstance(clean, str) else A_BREAK
         tokens = []
         for answer in answers if is_set else [answers]:
             refuse_unclear(answer, clean, columns[key], where)
