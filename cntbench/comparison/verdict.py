@@ -134,8 +134,13 @@ def _ranked(values: Array, costs: Array, seed: int) -> dict[str, Array]:
 
 
 def _resampled(values: Array, seed: int) -> tuple[Array, float]:
-    """Return bootstrap means, dims ``sample, ablation``, and an interval's tail probability."""
-    _, circuits, models = values.shape
+    """Return bootstrap means, dims ``sample, ablation``, and an interval's tail probability.
+
+    Means of a single model are NaN: it does not vary.
+    """
+    methods, circuits, models = values.shape
+    if circuits * models < 2:
+        return np.full((1, methods), np.nan), TAIL
     state = random_state(seed, "bootstrap over circuits and models")
     of_circuits = state.randint(0, circuits, (_RESAMPLES, circuits, 1))
     of_models = state.randint(0, models, (_RESAMPLES, circuits, models))
@@ -197,7 +202,9 @@ def _sentence(
     recommended, *tied = best
     name, cost = names[recommended], float(costs[recommended])
     low, high = (ranking[f"score_{end}"][recommended] for end in ("low", "high"))
-    facts = f"{about.measure} {score[recommended]:.2f} [{low:.2f}, {high:.2f}]"
+    facts = f"{about.measure} {score[recommended]:.2f}"
+    if not np.isnan(low):
+        facts += f" [{low:.2f}, {high:.2f}]"
     if not np.isnan(cost):
         facts += f", {cost:.2g} forward passes"
     clauses = [f"For {about.title} use {name} ({facts})"]

@@ -256,4 +256,5 @@ def _heading(ranking: Ranking) -> str:
 def _place(method: Ranked) -> str:
     rank = f"{method.rank}{'=' if method.shared else ' '}"
     mark = "*" if method.pareto else " "
-    return f"{rank} {method.score:.2f}{mark}\n{method.low:.2f}–{method.high:.2f} "
+    ends = "" if np.isnan(method.low) else f"\n{method.low:.2f}–{method.high:.2f} "
+    return f"{rank} {method.score:.2f}{mark}{ends}"

@@ -20,7 +20,7 @@ from cntbench.comparison.table import TITLE
 from cntbench.comparison.verdict import verdict
 from cntbench.errors import StorageError
 from cntbench.reporting.comparison import verdict_tables
-from cntbench.reporting.page.sections import verdict_section
+from cntbench.reporting.page.sections import cost_panels, verdict_section
 from cntbench.results.storage import write_dataset
 from cntbench.views.verdict import verdict as view_of
 
@@ -185,6 +185,26 @@ def test_who_did_not_take_part_is_named_with_the_reason(ranked):
     text = printed(found)
     assert "edges: twin (it was not measured on the planted circuits)." in text
     assert "Not ranked for direct edges: cheap (it has no score on dag3)." in text
+
+
+def test_one_model_has_no_interval():
+    """It was its own score twice, as if that were certain."""
+    array, passes = scores([[[0.9]], [[0.5]]], NAMES[:2]), costs(2, 1, names=NAMES[:2])
+    found = verdict(array, passes)
+    found = found.assign(score_by_model=array, forward_passes=passes)
+    assert found[["score_low", "score_high"]].isnull().to_array().all()
+    assert found["score"].values.tolist() == [[0.9, 0.5]]
+    sentence = (
+        "For direct edges use exact (AUROC 0.90, 2 forward passes); twin costs half and loses"
+    )
+    assert sentence in printed(found)
+    assert "nan" not in printed(found)
+    assert view_of(found).ranking[0].use.ablation == "exact"
+    (panel,) = cost_panels(view_of(found))
+    assert [(m["score"], m["low"], m["high"]) for m in panel["method"]] == [
+        (0.5, None, None),
+        (0.9, None, None),
+    ]
 
 
 def test_a_purpose_for_which_no_circuit_has_a_score_ranks_nobody():

@@ -10,6 +10,7 @@ import numpy as np
 
 from cntbench.comparison.claims import Judgement
 from cntbench.errors import listed
+from cntbench.reporting.page.circuits import finite
 from cntbench.reporting.sentences.head import over_models
 from cntbench.reporting.wording import interval, number, p_value
 from cntbench.views.comparison import Agreement, Methods
@@ -209,8 +210,9 @@ def cost_panels(view: VerdictView | None) -> list[Fields]:
             "measure": ranking.measure,
             "method": [
                 asdict(method)
+                | dict(zip(("low", "high"), finite([method.low, method.high]), strict=True))
                 for method in sorted(ranking.method, key=lambda m: (m.passes, -m.score))
-                if np.isfinite([method.passes, method.score, method.low, method.high]).all()
+                if np.isfinite([method.passes, method.score]).all()
             ],
         }
         for ranking in (view.ranking if view else ())

@@ -7,7 +7,10 @@ function drawCosts(page) {
     [false, true].map((front) => {
       const shown = method.filter((point) => point.pareto === front);
       const colour = front ? look.category(0) : look.css("--soft");
-      const ends = (from, to) => shown.map((point) => point[to] - point[from]);
+      // A single model has no interval.
+      const ends = (from, to) => shown.map((p) => (p.low === null ? 0 : p[to] - p[from]));
+      const within = ({ low, high }) =>
+        low === null ? "" : ` [${number(low)}, ${number(high)}]`;
       return {
         mode: front ? "lines+markers" : "markers",
         x: shown.map(({ passes }) => passes),
@@ -26,8 +29,8 @@ function drawCosts(page) {
         marker: { color: colour, size: front ? 8 : 6, symbol: front ? "circle" : "circle-open" },
         text: shown.map(
           (point) =>
-            `${plain(point.ablation)}<br>${plain(measure)} ${number(point.score)} ` +
-            `[${number(point.low)}, ${number(point.high)}], ${number(point.passes)} forward passes`,
+            `${plain(point.ablation)}<br>${plain(measure)} ${number(point.score)}` +
+            `${within(point)}, ${number(point.passes)} forward passes`,
         ),
         hovertemplate: "%{text}<extra></extra>",
       };
