@@ -69,7 +69,9 @@ class Task:
             if bos is not None and language.context is not None:
                 language = replace(language, context=language.context - 1)
             prompts = self.table.prompts(language, count)
-            return batch([prompt.after(bos) for prompt in prompts] if bos is not None else prompts)
+            return batch(
+                [_after_beginning(bos, p) for p in prompts] if bos is not None else prompts
+            )
         assert self.make is not None, "a task without a table has a generator"
         return generate(
             self.make,
@@ -79,6 +81,19 @@ class Task:
             stream=f"{self.name}@{self.spec.version}",
             bos=bos,
         )
+
+
+def _after_beginning(token: int, prompt: Prompt) -> Prompt:
+    """Return a prompt of a table after the token for the beginning; an error if it has it."""
+    for key, tokens in (("clean", prompt.tokens), ("corrupted", prompt.reference)):
+        if tokens is not None and tokens[0] == token:
+            raise CntbenchError(
+                f"begins with token {token}, for the beginning of a text, which the task's bos = "
+                "true puts there as well",
+                where=f"{prompt.origin}: {key}",
+                hint="Leave out one of the two.",
+            )
+    return prompt.after(token)
 
 
 def read_task(path: Path) -> Task:

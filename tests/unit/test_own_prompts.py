@@ -417,7 +417,7 @@ def test_a_tokenizer_of_another_model_is_told(model):
 
 def test_the_token_before_every_text_needs_room(trajectory):
     plain = Language(
-        np.arange(40), tokenizer=TokenizerObject(TOKENIZER), size=40, context=5, beginning=0
+        np.arange(40), tokenizer=TokenizerObject(TOKENIZER), size=40, context=5, beginning=38
     )
     own, _ = task_in_memory(ROWS, "own", "here")
     assert own.prompts(plain, count=3, seed=0).tokens.shape == (3, 5)
@@ -427,8 +427,30 @@ def test_the_token_before_every_text_needs_room(trajectory):
     ):
         begun.prompts(plain, count=3, seed=0)
     found = begun.prompts(dataclasses.replace(plain, context=6), count=3, seed=0)
-    assert (found.tokens[:, 0] == 0).all()
+    assert (found.tokens[:, 0] == 38).all()
     assert (found.scored[:, 0] == 5).all()
+
+
+@pytest.mark.parametrize(
+    ("row", "key"),
+    [
+        ({**ROWS[0], "corrupted": "Mary gave"}, "clean"),
+        ({"clean": [0, 5], "answer": 3, "wrong": 4}, "clean"),
+        (
+            {"clean": [5], "scored": [0], "corrupted": [0, 3], "answer": [3], "wrong": [4]},
+            "corrupted",
+        ),
+    ],
+)
+def test_the_token_before_every_text_is_not_put_there_twice(row, key):
+    language = Language(
+        np.arange(40), tokenizer=TokenizerObject(TOKENIZER), size=40, context=9, beginning=0
+    )
+    own, _ = task_in_memory([row], "own", "here")
+    assert own.prompts(language, count=1, seed=0).tokens[0, 0] in (0, 5)
+    begun = dataclasses.replace(own, spec=dataclasses.replace(own.spec, bos=True))
+    with pytest.raises(CntbenchError, match=rf"prompts\[0\]: {key}: begins with token 0, for the"):
+        begun.prompts(language, count=1, seed=0)
 
 
 @pytest.mark.parametrize(
