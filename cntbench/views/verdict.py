@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,20 +85,39 @@ class Ranking:
 
 @dataclass(frozen=True)
 class VerdictView:
-    """All rankings of a comparison, and the numbers of circuits, and of models of each."""
+    """All rankings of a comparison, and what their scores are means over.
+
+    Parameters
+    ----------
+    ranking
+        By purpose.
+    circuits
+        Names.
+    models
+        Most models of a circuit.
+    fewer
+        Titles of purposes for which fewer circuits have a score, by their number.
+    """
 
     ranking: tuple[Ranking, ...]
     circuits: tuple[str, ...]
     models: int
+    fewer: Mapping[int, Sequence[str]]
 
     @property
     def sample(self) -> str:
         """What scores are means over, in words; a trained circuit has one model only."""
         count = len(self.circuits)
-        circuits = f"{count} circuit{'' if count == 1 else 's'}"
+        circuits = f"{count} circuit{'' if count == 1 else 's'}{self.exceptions}"
         if self.models == 1:
             return f"{circuits}, 1 model of each"
         return f"{circuits}, with up to {self.models} models of each"
+
+    @property
+    def exceptions(self) -> str:
+        """Purposes of fewer circuits in brackets, such as " (6 for direct edges)", or nothing."""
+        each = (f"{count} for {listed(titles)}" for count, titles in self.fewer.items())
+        return f" ({'; '.join(each)})" if self.fewer else ""
 
     @property
     def rows(self) -> list[tuple[str, tuple[Ranked | None, ...], float]]:
@@ -125,11 +144,16 @@ def verdict(comparison: xr.Dataset) -> VerdictView | None:
     """Return the verdict of a comparison; None if it has none."""
     if "verdict" not in comparison:
         return None
-    return VerdictView(
-        tuple(_ranking(comparison, str(name)) for name in comparison["purpose"].values),
-        tuple(map(str, comparison["scored_circuit"].values)),
-        comparison.sizes["seed"],
-    )
+    rankings = tuple(_ranking(comparison, str(name)) for name in comparison["purpose"].values)
+    circuits = tuple(map(str, comparison["scored_circuit"].values))
+    fewer: dict[int, list[str]] = {}
+    if "score_by_model" in comparison:
+        scored = comparison["score_by_model"].notnull().any(["ablation", "seed"])
+        counts = scored.sum("scored_circuit").values.tolist()
+        for ranking, count in zip(rankings, counts, strict=True):
+            if 0 < count < len(circuits):
+                fewer.setdefault(count, []).append(ranking.title)
+    return VerdictView(rankings, circuits, comparison.sizes["seed"], fewer)
 
 
 def _ranking(comparison: xr.Dataset, name: str) -> Ranking:

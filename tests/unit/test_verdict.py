@@ -187,6 +187,22 @@ def test_who_did_not_take_part_is_named_with_the_reason(ranked):
     assert "Not ranked for direct edges: cheap (it has no score on dag3)." in text
 
 
+def test_purposes_for_which_fewer_circuits_have_scores_are_said():
+    """A trained circuit knows no direct edges: their scores are over the others alone."""
+    values = np.random.default_rng(0).random((2, 3, 2))
+    fewer = values.copy()
+    fewer[:, 2] = np.nan
+    parts = [scores(fewer, NAMES[:2]), scores(values, NAMES[:2], purpose="circuit")]
+    array = xr.concat(parts, "purpose")
+    passes = costs(2, 1, names=NAMES[:2])
+    found = verdict(array, passes).assign(score_by_model=array, forward_passes=passes)
+    words = "3 circuits (2 for direct edges), with up to 2 models of each"
+    assert view_of(found).sample == words
+    assert words in printed(found)
+    over = verdict_section(view_of(found), ())["over"]
+    assert over.endswith("2 models of each of: dag0, dag1 and dag2 (2 for direct edges).")
+
+
 def test_one_model_has_no_interval():
     """It was its own score twice, as if that were certain."""
     array, passes = scores([[[0.9]], [[0.5]]], NAMES[:2]), costs(2, 1, names=NAMES[:2])

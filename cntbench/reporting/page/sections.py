@@ -187,7 +187,7 @@ def verdict_section(view: VerdictView, used: Sequence[str]) -> Fields:
     The ablations used in the result are highlighted.
     """
     return {
-        "over": over_models(listed(view.circuits), view.models),
+        "over": over_models(listed(view.circuits) + view.exceptions, view.models),
         "rankings": view.ranking,
         "rows": [
             {
