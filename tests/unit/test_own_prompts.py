@@ -123,6 +123,7 @@ def test_several_positions_are_scored(tmp_path, model):
         ({"scored": [1, 10**30]}, r"x\.jsonl, line 1: scored: \[1, 10+\] are not ascending"),
         ({"scored": "1"}, r"x\.jsonl, line 1: scored: is not a list of positions: '1'"),
         ({"answer": ["and"]}, r"x\.jsonl, line 1: answer: is not one token for each of 2 scored"),
+        ({"wrong": ["and", "Mary"]}, r"x\.jsonl, line 1: wrong: has the right token at every"),
         ({"wrong": "to"}, r"x\.jsonl, line 1: wrong: is not one token for each of 2 scored"),
     ],
 )

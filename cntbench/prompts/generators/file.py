@@ -162,6 +162,12 @@ class PromptTable:
         right, wrong = (
             _one_for_each(scored, row, key, columns, language, text) for key in ("answer", "wrong")
         )
+        if np.array_equal(right, wrong):
+            raise CntbenchError(
+                "has the right token at every scored position",
+                where=f"{row.where}: wrong",
+                hint="Choose another one at one position or more.",
+            )
         return Prompt(clean, scored, right, wrong, twin, row.where)
 
     def _answers(
