@@ -196,7 +196,7 @@ def _sentence(
     if not names:
         return f"For {about.title} no method was scored."
     score = ranking["score"]
-    order = np.lexsort((-score, np.nan_to_num(costs, nan=np.inf))).tolist()
+    order = np.lexsort((np.array(names), -score, np.nan_to_num(costs, nan=np.inf))).tolist()
     least = min(score.max(), ranking["score_low"][np.argmax(score)])
     best = [i for i in order if ranking["rank"][i] == 1 and score[i] >= least]
     recommended, *tied = best

@@ -74,7 +74,9 @@ class Ranking:
         highest = max(self.method, key=lambda m: m.score)
         least = min(highest.score, highest.low)
         tied = [method for method in self.method if method.rank == 1 and method.score >= least]
-        by_cost = sorted(tied, key=lambda m: (np.nan_to_num(m.passes, nan=np.inf), -m.score))
+        by_cost = sorted(
+            tied, key=lambda m: (np.nan_to_num(m.passes, nan=np.inf), -m.score, m.ablation)
+        )
         return tuple(by_cost) or (highest,)  # none in a file whose ranks were changed
 
     @property
@@ -183,7 +185,7 @@ def _ranking(comparison: xr.Dataset, name: str) -> Ranking:
         str(cells["purpose_measure"].item()),
         str(cells["purpose_meaning"].item()),
         str(cells["verdict"].item()),
-        tuple(sorted(methods, key=lambda m: (m.rank, -m.score, m.passes))),
+        tuple(sorted(methods, key=lambda m: (m.rank, -m.score, m.passes, m.ablation))),
         tuple(absences(f"Not ranked for {title}", reasons)),
     )
 

@@ -16,6 +16,7 @@ from cntbench.comparison.leaderboard import leaderboard
 from cntbench.errors import CntbenchError, StorageError
 from cntbench.reporting.leaderboard import markdown, page
 from cntbench.results.storage import write_dataset
+from cntbench.views.verdict import verdict as view_of
 
 HOSTILE = "<script>window.harmed = 1</script>|`"
 
@@ -41,6 +42,17 @@ def test_methods_of_several_files_are_ranked_together(files):
         np.testing.assert_array_equal(one[name], own[name])
     assert list(one["verdict"].values) == list(own["verdict"].values)
     xr.testing.assert_identical(cntbench.leaderboard(list(map(str, files))), found)
+
+
+def test_the_order_of_files_decides_between_no_methods(tmp_path):
+    """Two of the same scores and cost: the first file's was recommended."""
+    paths = [tmp_path / "one.nc", tmp_path / "two.nc"]
+    for path, means in zip(paths, ({"zero": 0.8}, {"mean": 0.8}), strict=True):
+        write_dataset(compared(means, [4]), path, COMPARISON)
+    one, other = (leaderboard(files) for files in (paths, paths[::-1]))
+    assert list(one["verdict"].values) == list(other["verdict"].values)
+    assert markdown(one) == markdown(other)
+    assert view_of(one).ranking[0].use.ablation == "mean"
 
 
 def test_files_of_one_name_keep_their_methods_apart(tmp_path):
