@@ -122,10 +122,18 @@ def circuit(
     moment = None if checkpoint is None else str(checkpoint)
     with progress_bar(Terminal(stderr=True), shown=progress) as report, in_file(where):
         rankings = _names(ranking, "ranking") or RANKINGS
+        graphs = () if isinstance(results, xr.Dataset | xr.DataTree) else _graphs(results)
+        for key, place in (("trajectory", trajectory), ("checkpoint", graphs and moment)):
+            if model is not None and place:
+                raise CntbenchError(
+                    "would have no effect beside a model in memory",
+                    where=f"{ARGUMENTS}: {key}",
+                    hint=f"Leave out either {key} or model.",
+                )
         names, methods = _names(task, "task"), _names(ablation, "ablation")
         if isinstance(results, xr.Dataset | xr.DataTree):
             root = as_result(results, where="the result").to_dataset(inherit=False)
-        elif graphs := _graphs(results):
+        elif graphs:
             seed = seed or 0
             choice = Choice(budgets, rankings, select, threshold, draws, seed)  # type: ignore[arg-type]
             if methods:

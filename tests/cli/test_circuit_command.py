@@ -203,6 +203,22 @@ def test_a_model_in_memory_takes_the_place_of_the_trajectory():
         cntbench.circuit(film, model=random_model("gpt2", vocabulary=60, seed=1))
 
 
+def test_circuits_in_a_model_in_memory_are_of_the_step_of_the_film():
+    model = random_model("gpt2", vocabulary=60)
+    film = cntbench.influence(model, ablation="zero", prompts=2, step=100)
+    found = cntbench.circuit(film, model=model, draws=1)
+    assert (found.attrs["checkpoint"], found.attrs["step"]) == ("step100", 100)
+
+
+@pytest.mark.parametrize("place", [{"trajectory": "nano"}, {"checkpoint": "step5"}])
+def test_a_model_in_memory_and_another_place_of_its_weights_are_refused(tmp_path, place):
+    """The graph was evaluated in the model, whatever the trajectory or checkpoint."""
+    write_graph(tmp_path / "g.json", graph())
+    model = random_model("gpt2", vocabulary=60)
+    with pytest.raises(CntbenchError, match=f"{next(iter(place))}: would have no effect beside"):
+        cntbench.circuit(tmp_path / "g.json", "induction", model=model, **place)
+
+
 def test_own_prompts_are_given_again():
     model, rng = random_model("gpt2", vocabulary=60), np.random.default_rng(0)
     rows = {

@@ -199,7 +199,11 @@ def evaluate_circuits(
                 cell = root.isel(task=i, ablation=j, checkpoint=at)
                 scores[name] = scores_of(cell, task.spec.effects[0])
         parts.append(model.evaluate(task, scores, evaluation, choice))
-    return over_tasks(parts)
+    moment = {
+        "checkpoint": str(root["checkpoint"].values[at]),
+        "step": int(root["step"].values[at]),
+    }
+    return over_tasks(parts).assign_attrs(moment)
 
 
 def over_tasks(parts: Sequence[xr.Dataset]) -> xr.Dataset:
