@@ -96,11 +96,14 @@ def _about(task: xr.Dataset) -> str:
     edges = sorted({int(count) for count in np.ravel(task["scored_edges"].values)})
     readout = escape(str(task["observed_readout"].item()))
     patch = str(task["patch"].item() if "patch" in task else attributes["patched_by"])
-    ends = [float(task[name].max()) for name in ("clean_readout", "empty_readout")]
+    clean, empty = (
+        " or ".join(dict.fromkeys(f"{value:.3g}" for value in np.unique(task[name])))
+        for name in ("clean_readout", "empty_readout")
+    )
     draws = counted(task.sizes["draw"], "random circuit")
     return (
         f"{escape(str(attributes['source']))}, {escape(str(attributes['checkpoint']))}; {readout} "
-        f"{ends[0]:.3g} of the model, {ends[1]:.3g} with no edge. "
+        f"{clean} of the model, {empty} with no edge. "
         f"{' or '.join(map(str, edges))} edges are scored, any others are in every circuit. "
         f"Patched by {escape(patch)}. "
         f"Selection: {escape(str(attributes['selection']))}. Each circuit has {draws} of the same "

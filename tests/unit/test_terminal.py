@@ -42,6 +42,15 @@ def printed(what, width: int) -> str:
     return console.file.getvalue()
 
 
+def test_the_readout_with_no_edge_is_that_of_each_method(tree):
+    """Methods that score other edges leave other ones in the empty circuit."""
+    circuits = circuits_dataset(tree.to_dataset()).assign_attrs(source="nano")
+    circuits["empty_readout"][:] = 0.25
+    assert "0.25 with no edge" in printed(circuit_tables(circuits), 900)
+    circuits["empty_readout"][:, 0] = -0.5
+    assert "-0.5 or 0.25 with no edge" in printed(circuit_tables(circuits), 900)
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_no_line_is_longer_and_no_word_is_cut(tree, many, width):
     claims = load_catalogue().some_claims([str(name) for name in tree["claims"]["claim"].values])
