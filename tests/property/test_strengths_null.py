@@ -70,6 +70,17 @@ def test_draws_scatter_as_the_film_does():
     assert theirs.mean() == pytest.approx(mine.mean(), rel=0.1)
 
 
+def test_draws_scatter_no_more_than_an_exponential():
+    base, rng = template(layers=2, heads=10, checkpoints=20), np.random.default_rng(0)
+    weights = np.where(base.feasible, rng.gamma(1 / 4, 4, base.weights.shape), np.nan)
+    film = base.with_weights(weights)
+    first, last = film.layer == 0, film.layer == 1
+    assert spread(np.moveaxis(weights[:, first][:, :, last], 0, -1)).mean() > 3
+    drawn = draw(film, np.random.default_rng(1), 10)
+    theirs = spread(np.moveaxis(drawn[..., first, :][..., last], (-2, -1), (0, 1)))
+    assert theirs.mean() == pytest.approx(0.9, abs=0.1)
+
+
 def test_weights_that_strengths_give_are_no_others():
     film = template(checkpoints=2)
     row, column = np.random.default_rng(0).lognormal(0, 1, (2, 15))

@@ -104,6 +104,25 @@ def test_changes_are_standardised_by_the_draws_or_by_one_pair():
     assert len(set(found.p_value[1:])) > 2
 
 
+def test_the_noise_of_a_change_is_at_the_mean_standard_errors_of_both_windows():
+    film = frozen(np.random.default_rng(0), template(checkpoints=10))
+    errors = film.errors * np.linspace(0, 12, 10)[:, None, None]
+    film, rng = dataclasses.replace(film, errors=errors), np.random.default_rng(1)
+    at, sides = 5, (slice(1, 5), slice(5, 9))
+    graph = np.mean([film.weights[side].mean(axis=0) for side in sides], axis=0)
+    measured = []
+    for side in sides:
+        error = errors[side].mean(axis=0)
+        shape, scale = (graph / error) ** 2, error**2 / graph
+        noisy = rng.gamma(np.nan_to_num(shape, nan=1), np.nan_to_num(scale), (400, *graph.shape))
+        measured.append(np.where(film.feasible, noisy, np.nan))
+    found = reconfigurations(film, np.random.default_rng(2), 400)
+    for role in ROLES:
+        expected = reversed_share(*(strength(w, film.layer, role) for w in measured))
+        assert found[role].noise[at] == pytest.approx(expected.mean(), rel=0.05)
+        assert found[role].noise_deviation[at] == pytest.approx(expected.std(), rel=0.15)
+
+
 def test_draws_in_batches_are_the_same_draws(monkeypatch):
     film = planted(np.random.default_rng(0), base=template(checkpoints=4)).film
     whole = reconfigurations(film, np.random.default_rng(1), 10)
