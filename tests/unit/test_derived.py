@@ -13,6 +13,8 @@ from support.runs import quiet
 from cntbench.analysis.derived import NullDraws, derived
 from cntbench.dynamics import null_summary as module
 from cntbench.dynamics.film import film_of
+from cntbench.dynamics.reconfiguration import WINDOW, reversed_share
+from cntbench.dynamics.role_summary import component_roles
 from cntbench.dynamics.roles import ROLES, strength
 from cntbench.plugins import room
 from cntbench.results.film import untrained_group, usable
@@ -114,6 +116,29 @@ def test_gatekeepers_lie_on_more_paths_than_their_layers_explain(root, whole):
         last = np.sort(places)[-(-len(inner) // 4) - 1]
         above = [expected[name] > 1e-9 for name in inner]
         np.testing.assert_array_equal(members, (places <= last) & above)
+
+
+def test_gatekeepers_change_between_means_over_windows(whole):
+    index = {"task": 1, "ablation": 0}
+    strengths = whole["roles"]["gatekeeper_strength"].isel(index).values.astype(float)
+    found = whole["roles"]["gatekeeper_change"].isel(index).values
+    assert np.isnan(found[0])
+    for at in range(1, len(NAMES)):
+        before = strengths[max(0, at - WINDOW) : at].mean(axis=0)
+        after = strengths[at : at + WINDOW].mean(axis=0)
+        assert found[at] == pytest.approx(float(reversed_share(before, after)))
+
+
+def test_intervals_of_strengths_end_at_zero(root):
+    weights = root["influence"].values[0, 0].astype(float)
+    found = component_roles(weights, weights, root["source_layer"].values, np.array(3.0))
+    lower, upper, centre, error = (
+        found[f"spreader_{name}"]
+        for name in ("strength_lower", "strength_upper", "strength", "strength_se")
+    )
+    np.testing.assert_allclose(lower, np.maximum(centre - 4.302653 * error, 0), rtol=1e-5)
+    np.testing.assert_allclose(upper, centre + 4.302653 * error, rtol=1e-5)
+    assert (lower == 0).any()
 
 
 def test_without_draws_there_are_no_gatekeepers(root):
