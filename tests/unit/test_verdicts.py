@@ -21,7 +21,9 @@ from cntbench.analysis.verdicts import add_verdicts, verdicts
 from cntbench.comparison.claims import file_judgements, pooled_judgements
 from cntbench.dynamics.claims import ClaimTestResult
 from cntbench.dynamics.film import Film
+from cntbench.dynamics.phases import Phases
 from cntbench.dynamics.trajectory import FEATURES
+from cntbench.dynamics.verdicts import CellVerdicts, phase_group
 from cntbench.errors import CntbenchError
 from cntbench.readouts import STANDARD
 from cntbench.results.storage import distinct_files, open_results, write_results
@@ -155,19 +157,22 @@ def test_processes_and_neighbouring_cells_change_nothing():
         xr.testing.assert_equal(two[name].isel(at), one[name])
 
 
-def test_films_that_are_pooled_have_draws_of_their_own(tmp_path):
+def test_films_that_are_pooled_have_draws_of_their_own():
     """Films of several seeds share the seed of their prompts."""
+    claims = load_catalogue().some_claims(["long_tailed_weights"])
 
-    def p_values(revision):
-        root = result(planted_film())
+    def found(revision):
+        root = result(planted_film(checkpoints=3))
         root["revision"].values[:] = [f"{revision}{step}" for step in root["step"].values]
-        group = add(write(tmp_path, root), POOLED, 99)["claims"]
-        return group["test_p_value"].values, group["test_value"].values
+        group = verdicts(root, None, claims, NullDraws(0, 19, 1, quiet))["claims"]
+        return group["test_null"].values, group["test_value"].values
 
-    first, again, other = (p_values(revision) for revision in ("a", "a", "b"))
-    np.testing.assert_array_equal(first, again)
+    first, again, other = (found(revision) for revision in ("a", "a", "b"))
+    for one, same in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, same)
     np.testing.assert_array_equal(first[1], other[1])
-    assert (first[0] != other[0]).any()
+    assert (first[0] != other[0]).all()
+    assert not np.isnan(first[0]).any()
 
 
 def test_checkpoints_that_do_not_count_are_stepped_over():
@@ -203,6 +208,32 @@ def test_phases_are_labelled_by_steps():
     assert list(phases["feature"].values) == list(FEATURES)
     assert cell["readout_distance"].dims == ("readout", "boundary")
     assert cell.sizes["readout"] == len(STANDARD)
+
+
+def test_numbers_of_phases_stand_at_their_steps_and_under_their_names():
+    root, rng = result(planted_film()), np.random.default_rng(0)
+    usable = np.delete(np.arange(48), 3)
+    step = root["step"].values[usable]
+    steps = {"lower": np.array([4, 10]), "step": np.array([6, 12]), "upper": np.array([8, 14])}
+    features, gaps, moved = rng.random((47, len(FEATURES))), rng.random((6, 3)), rng.random((3, 2))
+    phases = Phases(
+        steps["step"], steps["lower"], steps["upper"], ("a", "", "c"), np.ones(2), 0.01, features
+    )
+    alignment = {"readout_step": rng.random(3), "readout_distance": moved}
+    part = CellVerdicts((0, 0), step, usable, phases, alignment, gaps, (), ())
+    cell = phase_group(root, [part]).isel(task=0, ablation=0)
+    assert (cell["count"], cell["p_value"]) == (3, 0.01)
+    assert cell["phase_name"].values.tolist() == ["a", "", "c", "", ""]
+    assert cell["advantage"].values[:2].tolist() == [1, 1]
+    for name, at in steps.items():
+        np.testing.assert_array_equal(cell[f"boundary_{name}"].values[:2], step[at])
+        assert np.isnan(cell[f"boundary_{name}"].values[2:]).all()
+    np.testing.assert_array_equal(cell["trajectory"].values[usable], features)
+    assert np.isnan(cell["trajectory"].values[3]).all()
+    for number, name in enumerate(("", "_lower", "_upper")):
+        np.testing.assert_array_equal(cell[f"stability_gap{name}"], gaps[:, number])
+    np.testing.assert_array_equal(cell["readout_step"], alignment["readout_step"])
+    np.testing.assert_array_equal(cell["readout_distance"].values[:, :2], moved)
 
 
 def test_a_file_without_measured_checkpoints_is_refused(tmp_path):
