@@ -171,8 +171,8 @@ def _fitting_name(calm: list[Array], focus: list[Array], phase: int) -> str:
 
 def _linear_change(values: Array) -> float:
     """Return the absolute change of a straight line fitted to the values of a phase."""
-    slope = np.polynomial.Polynomial.fit(np.arange(len(values)), values, 1).convert().coef[-1]
-    return float(abs(slope) * (len(values) - 1))
+    line = np.polynomial.Polynomial.fit(np.arange(len(values)), values, 1)
+    return float(2 * abs(line.coef[1]))  # over the phase, mapped to −1 … 1
 
 
 def _one_phase(features: Array, advantage: Array, p_value: float) -> Phases:

@@ -198,7 +198,9 @@ def test_phases_are_found_up_to_a_p_value_of_one_in_twenty(reached, count, monke
     """The film counts as one of 100 draws; only some of the 99 surrogates reach its score."""
     film = phased(np.random.default_rng(5), base=template(checkpoints=143))
     best = segment(trajectory(film)).advantage
-    drawn = np.where(np.arange(99)[:, None] < reached, best, best - 1)
+    price = 0.04 * np.arange(1, 5)
+    lower = (best - price).max() + price - 1e-6  # a higher advantage, of more transitions
+    drawn = np.where(np.arange(99)[:, None] < reached, best, lower)
     monkeypatch.setattr("cntbench.dynamics.segments.advantages", lambda features: drawn)
     found = find_phases(film, np.random.default_rng(0), 99)
     assert (found.p_value, found.count) == ((1 + reached) / 100, count)
@@ -211,15 +213,38 @@ def test_levels_that_a_smooth_curve_fits_better_are_no_phases(monkeypatch):
     assert find_phases(film, np.random.default_rng(0), 9).count == 1
 
 
-def test_boundaries_lie_in_95_of_100_resampled_transitions(monkeypatch):
-    """And in the whole transition, which is earlier than most of these and as wide as any."""
+@pytest.mark.parametrize("way", [-1, 1])
+def test_boundaries_lie_in_95_of_100_resampled_transitions(way, monkeypatch):
+    """And in the whole transition, which is at one side of these and as wide as any."""
     film = phased(np.random.default_rng(5), base=template(checkpoints=143))
     ends = np.array(segment(trajectory(film)).transitions[1])
-    moved = ends + np.arange(101)[:, None, None] // 4 + 1
+    moved = ends + way * (np.arange(101)[:, None, None] // 4 + 1)
     monkeypatch.setattr("cntbench.dynamics.segments.best_transitions", lambda *arguments: moved)
     found = find_phases(film, np.random.default_rng(0), 101)
-    np.testing.assert_array_equal(found.lower, ends[:, 0])
-    np.testing.assert_array_equal(found.upper, ends[:, 1] + 25)
+    np.testing.assert_array_equal(found.lower, ends[:, 0] - 25 * (way < 0))
+    np.testing.assert_array_equal(found.upper, ends[:, 1] + 25 * (way > 0))
+
+
+def test_residuals_are_resampled_in_blocks(monkeypatch):
+    """Of 12 neighbours among 143 checkpoints: most pairs of neighbours stay neighbours."""
+    features = trajectory(phased(np.random.default_rng(5), template(checkpoints=143)))
+    segmentation = segment(features)
+    residual = features - levels(features, segmentation.transitions[1])
+    drawn = []
+
+    def best(series, count):
+        drawn.append(series)
+        return np.tile(np.array([[40, 40], [90, 90]]), (len(series), 1, 1))
+
+    monkeypatch.setattr("cntbench.dynamics.segments.best_transitions", best)
+    monkeypatch.setattr("cntbench.dynamics.phases.standardised", lambda series: series)
+    film = phased(np.random.default_rng(5), template(checkpoints=143))
+    find_phases(film, np.random.default_rng(0), 30)
+    resampled = drawn[-1] - (features - residual)
+    at = np.abs(resampled[:, :, None, 0] - residual[:, 0]).argmin(axis=-1)
+    np.testing.assert_allclose(resampled, residual[at], atol=1e-9)
+    together = (np.diff(at, axis=1) % 143 == 1).mean()
+    assert together == pytest.approx(11 / 12, abs=0.02)
 
 
 def test_a_film_without_phases_has_none_and_says_how_sure():
@@ -312,6 +337,38 @@ def test_a_phase_that_still_changes_is_no_refinement():
     features = course(turnover=[1.0, -1.0])
     features[10:, list(FEATURES).index("concentration")] = np.linspace(-1, 1, 10)
     assert name_phases(features, (10,)) == ("exploration", "")
+
+
+def test_a_phase_that_comes_back_to_where_it_was_stands_still():
+    """Its straight line has no slope at all; the line's other number is no change."""
+    there_and_back = [-0.5, 0.5, -0.5, 0.25, 2, 2, 0.25, -0.5, 0.5, -0.5]
+    features = course(turnover=[-1.0], spreader_stability=[1.0], gatherer_stability=[1.0])
+    features[:, list(FEATURES).index("concentration")] = there_and_back
+    assert name_phases(features, ()) == ("refinement",)
+
+
+@pytest.mark.parametrize(
+    ("calm", "change", "expected"),
+    [
+        (0.26, 0.49, "refinement"),
+        (0.26, -0.49, "refinement"),
+        (0.26, 0.51, ""),
+        (0.26, -0.51, ""),
+        (0.24, 0.49, ""),
+        (-0.24, 0.49, ""),
+        (-0.26, 0.49, "exploration"),
+    ],
+)
+def test_names_follow_their_criteria_to_their_ends(calm, change, expected):
+    """A first phase, and how settled it is or how concentrated changes in a straight line."""
+    line = change * np.linspace(-0.5, 0.5, 10)
+    for moving in ("settled", "concentration"):
+        features = course(turnover=[-calm], spreader_stability=[calm], gatherer_stability=[calm])
+        if moving == "settled":
+            features += line[:, None] * [-1, 0, 1, 1, 0]
+        else:
+            features[:, list(FEATURES).index("concentration")] += line
+        assert name_phases(features, ()) == (expected,)
 
 
 def test_settled_is_the_mean_of_three():
