@@ -216,8 +216,9 @@ def test_levels_that_a_smooth_curve_fits_better_are_no_phases(monkeypatch):
 @pytest.mark.parametrize("way", [-1, 1])
 def test_boundaries_lie_in_95_of_100_resampled_transitions(way, monkeypatch):
     """And in the whole transition, which is at one side of these and as wide as any."""
-    film = phased(np.random.default_rng(5), base=template(checkpoints=143))
+    film = phased(np.random.default_rng(5), template(checkpoints=143), width=0.08)
     ends = np.array(segment(trajectory(film)).transitions[1])
+    assert (ends[:, 1] > ends[:, 0]).all()
     moved = ends + way * (np.arange(101)[:, None, None] // 4 + 1)
     monkeypatch.setattr("cntbench.dynamics.segments.best_transitions", lambda *arguments: moved)
     found = find_phases(film, np.random.default_rng(0), 101)
@@ -425,3 +426,20 @@ def test_a_further_transition_raises_the_advantage_by_four_hundredths():
     transitions = (((10, 11),), ((10, 11), (20, 21)))
     for more, number in ((0.03, 1), (0.05, 2)):
         assert Segmentation(transitions, np.array([0.1, 0.1 + more])).number == number
+
+
+def test_a_feature_that_does_not_vary_changes_no_advantage():
+    features = standardised(np.random.default_rng(0).standard_normal((3, 40, 4)).cumsum(axis=1))
+    more = np.concatenate([features, np.zeros((3, 40, 2))], axis=2)
+    np.testing.assert_allclose(advantages(more), advantages(features))
+
+
+@pytest.mark.parametrize(("count", "least"), [(40, 5), (100, 5), (101, 6), (109, 6), (143, 8)])
+def test_a_level_has_a_twentieth_of_the_checkpoints_or_more(count, least):
+    assert shortest(count) == least
+    for at in (least - 2, least, count - least, count - least + 2):
+        jump = standardised(np.repeat(np.arange(count)[:, None] >= at, 2, axis=1).astype(float))
+        for transitions in segment(jump + 1e-3 * noise(0, count)[:, :2]).transitions:
+            ends = np.array([[0, 0], *transitions, [count, count]])
+            assert (ends[1:, 0] - ends[:-1, 1] >= least).all()
+            assert at in (least - 2, count - least + 2) or (at, at) in transitions
