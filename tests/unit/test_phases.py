@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from cntbench.analysis.calibration.simulated import frozen, phased, planted, template
 from cntbench.dynamics.junctures import align, window
+from cntbench.dynamics.orders import stability
 from cntbench.dynamics.phases import NAMES, Phases, concentration, find_phases, name_phases, settled
 from cntbench.dynamics.segments import (
     WIDEST,
@@ -283,6 +284,12 @@ def test_the_trajectory_is_of_the_neighbours():
     np.testing.assert_allclose(features.mean(axis=0), 0, atol=1e-12)
     # Spreaders keep their order in this film.
     np.testing.assert_allclose(features.std(axis=0), [1, 1, 0, 1, 1])
+    tau = stability(film, "gatherer", "peers", 1)
+    calm = [tau[max(0, at - 1) : at + 1].mean() for at in range(20)]
+    influence = np.nanmean(film.weights, axis=(1, 2))
+    for name, raw in (("gatherer_stability", calm), ("influence", influence)):
+        column = features[:, list(FEATURES).index(name)]
+        np.testing.assert_allclose(column, (raw - np.mean(raw)) / np.std(raw))
     # Time runs both ways alike.
     np.testing.assert_allclose(trajectory(film.take(slice(None, None, -1))), features[::-1])
 

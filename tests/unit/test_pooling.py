@@ -11,6 +11,7 @@ import xarray as xr
 from scipy.stats import norm, t
 from support.films import random_film
 
+from cntbench.analysis.calibration.rates import _outcomes, _pooled_outcomes
 from cntbench.analysis.calibration.simulated import template
 from cntbench.analysis.pooling import pool_films, pool_tests
 from cntbench.comparison.claims import check_independent
@@ -177,6 +178,25 @@ def test_a_statistic_below_the_floor_ties_with_the_draws_at_it(monkeypatch):
     phases = next(result for result in results if result.value < 0)
     assert phases.p_value == 1
     assert phases.mid_p_value == pytest.approx((0.5 + 1 + 18 / 2) / 20)
+
+
+def test_rates_are_of_p_values_before_their_correction_and_of_verdicts_after_it():
+    """And those of pools follow the rule for several films: here, the effects may be 0."""
+    claims = load_catalogue().some_claims(["spreader_hierarchy", "long_tailed_weights"])
+
+    def films(p_value: float, effects: np.ndarray) -> list:
+        shown = ClaimTestResult(
+            null=0, lower=-1, upper=9, p_value=p_value, mid_p_value=p_value, power=1, least=0.001
+        )
+        return [[[replace(shown, value=e)] * len(c.tests) for c in claims] for e in effects]
+
+    for count in _outcomes(claims, films(0.04, np.ones(7))):  # 0.08 if corrected
+        assert (count["rejected"], count["supported"], count["inconclusive"]) == (7, 0, 7)
+    spread = np.array([-9.0, 11, -9, 11, 1, 1, 1, 1, 1, 1])
+    for share in _pooled_outcomes(claims, films(0.01, spread)):
+        assert (share["pooled_rejected"], share["pooled_supported"]) == (1, 0)
+    for share in _pooled_outcomes(claims, films(0.01, 1 + spread / 100)):
+        assert (share["pooled_rejected"], share["pooled_supported"]) == (1, 1)
 
 
 def test_the_pooled_interval_is_that_of_the_effects():
