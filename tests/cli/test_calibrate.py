@@ -67,6 +67,9 @@ def test_rates_are_printed_kept_and_drawn(cli, tmp_path):
     assert frame["supported"].tolist()[0] <= 1
     assert found["coverage"].sel(moments=slice(FEWEST, None), correlation=slice(0.9)).min() > 0.9
     assert found["coverage"].sel(moments=143, correlation=0.98) > 0.9  # nearly a random walk
+    # Few moments of one hardly say where its mean is: docs/calibration.md.
+    few = found["coverage"].sel(moments=10, correlation=0.98)
+    assert few.item() == pytest.approx(0.812, abs=0.02)
     assert (tmp_path / "power.svg").read_text().count("long") >= 1
     # The films are the same each time.
     again = cli(*arguments[:3])[1]
@@ -88,6 +91,8 @@ def test_a_strict_claim_needs_more_draws(cli, tmp_path):
     code, _, err = cli("tails", "--films", 1, "--draws", 199, "--specs", "mine")
     assert code == 2
     assert "These claims need 999 draws." in err
+    _, _, err = cli("tails", TAILS, "--films", 1, "--draws", 999, "--specs", "mine")
+    assert "These claims need 1999 draws." in err
 
 
 @pytest.mark.parametrize(
