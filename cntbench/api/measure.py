@@ -42,6 +42,7 @@ from cntbench.runs.options import (
     study_changes,
 )
 from cntbench.runs.plan import Plan, make_plan
+from cntbench.runs.prompt_warnings import warn_of_prompts
 from cntbench.runs.resources import DeviceChoice, Resources, memory_budget, resolve_device
 from cntbench.runs.run import provenance
 from cntbench.runs.run import run as run_plan
@@ -280,7 +281,7 @@ def influence(
             tuple(catalogue.ablations[name] for name in study.spec.ablations),
         )
         plan.check_edges()
-        plan.warn_unused_rows()
+        warn_of_prompts(study, plan.tasks, plan.prompts, trajectory.tokenizer)
         [checkpoint] = trajectory.checkpoints
         measured = measure(plan, checkpoint, moved(decoder, on), budget, progress=report)
     about = description(on) | ({"parity": held.to_json()} if held else {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +44,16 @@ class ModelTokenizer(ABC):
         with foreign(f"the tokenizer has no tokens for {text!r}", "tokenizer"):
             tokens: list[int] = fast.encode(text, add_special_tokens=False).ids
         return tokens
+
+    @cached_property
+    def beginning(self) -> int | None:
+        """The token that it puts before every text unless told otherwise, or None."""
+        for text in ("a", "1", "."):  # it may know few words
+            with suppress(CheckpointError):
+                first = self.encode(text)[:1]
+                begun = self._fast.encode(text).ids
+                return begun[0] if begun[:1] != first else None
+        return None
 
     def safe(self, vocabulary: int) -> Tokens:
         """Return the ids that stand for ordinary text, in ascending order.

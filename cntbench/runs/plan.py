@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cntbench.ablations.ablation import check_twins
 from cntbench.components import feasible, named
 from cntbench.dynamics.claim import Claim
-from cntbench.errors import CntbenchError, SpecError, in_file, warn
+from cntbench.errors import CntbenchError, SpecError, in_file
 from cntbench.files.attributes import __version__
 from cntbench.metrics._graphs import check_names
 from cntbench.models.checkpoint_choice import choose, chosen_by
@@ -32,6 +32,7 @@ from cntbench.readouts import measured
 from cntbench.results.film import Axes
 from cntbench.results.schema import SCHEMA_VERSION
 from cntbench.runs.catalogue import AblationEntry, Catalogue, KnownCircuit, StudyEntry
+from cntbench.runs.prompt_warnings import warn_of_prompts
 from cntbench.runs.tasks import Task, misfit
 from cntbench.runs.untrained import default_count, note_few
 from cntbench.specs import as_dict, content_hash
@@ -271,25 +272,6 @@ class Plan:
             all_prompts.append(prompts)
         return tuple(all_prompts)
 
-    def warn_unused_rows(self) -> None:
-        """Warn of rows of files of prompts that are left out, or not reached if none says so."""
-        for task, prompts in zip(self.tasks, self.prompts, strict=True):
-            if task.table is None or prompts.origin is None:
-                continue
-            places = [row.where for row in task.table.rows]
-            enough = len(prompts) == self.study.spec.prompts
-            read = places.index(prompts.origin[-1]) + 1 if enough else len(places)
-            if len(prompts) < read:
-                warn(
-                    f"task {task.name!r} leaves out {read - len(prompts)} of {read} prompts of its "
-                    'file, which cannot be used (its parameter unusable is "skip")'
-                )
-            if read < len(places) and "prompts" not in self.study.changes:
-                warn(
-                    f"task {task.name!r} measures {len(prompts)} of the {len(places)} prompts of "
-                    "its file; the study's key prompts, --prompts and prompts= say how many",
-                )
-
     def _check_methods(self, task: Task, prompts: Prompts) -> None:
         for entry in self.ablations:
             self.trajectory.shape.check(entry.name, entry.method.estimator, where=str(entry.path))
@@ -382,6 +364,6 @@ def make_plan(
         raise CntbenchError(what, where=where, hint="Use either blocks or until_se.")
     if study.spec.untrained is None and plan.untrained:
         note_few(plan.untrained_count)
-    plan.warn_unused_rows()
+    warn_of_prompts(plan.study, plan.tasks, plan.prompts, trajectory.tokenizer)
     check_names(usable("metric"))  # warns of broken ones, which the result will lack
     return plan

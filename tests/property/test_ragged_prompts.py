@@ -191,6 +191,7 @@ def tokens(text: str) -> np.ndarray:
     return np.array(TOKENIZER.encode(text).ids)
 
 
+@pytest.mark.filterwarnings("ignore:.*prompts repeat:cntbench.errors.CntbenchNote")
 @pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "llama"])
 def test_indirect_objects_from_a_file_equal_plain_hooks_prompt_by_prompt(architecture, tmp_path):
     rows, path = ioi(), tmp_path / "ioi.jsonl"
@@ -237,6 +238,7 @@ UNEQUAL = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.*prompts repeat:cntbench.errors.CntbenchNote")
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_twins_of_another_length_are_refused_where_positions_correspond(name):
     model = random_model("gpt2")
