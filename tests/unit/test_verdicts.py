@@ -187,6 +187,9 @@ def test_checkpoints_that_do_not_count_are_stepped_over():
     without = verdicts(root.isel(checkpoint=kept), None, CLAIMS, draws)
     xr.testing.assert_equal(whole["claims"], without["claims"])
     assert whole["claims"]["checkpoints"].item() == 57
+    for name in ("boundary_step", "boundary_lower", "boundary_upper", "readout_step"):
+        assert np.isfinite(whole["phases"][name]).any()
+        np.testing.assert_array_equal(whole["phases"][name], without["phases"][name])
     trajectory = whole["phases"]["trajectory"]
     assert trajectory.isel(checkpoint=bad).isnull().all()
     np.testing.assert_array_equal(trajectory.isel(checkpoint=kept), without["phases"]["trajectory"])
