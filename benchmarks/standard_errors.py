@@ -37,20 +37,20 @@ def main() -> None:
     prompts = task.prompts(trajectory.language, count=SETS * PROMPTS, seed=0)
     names = ("zero", "mean", "mean_direct", "resample", "resample_other", "resample_other_4")
     methods = [catalogue.ablations[name].method for name in names]
-    found = [
+    results = [
         influence(Request(model, prompts.take(slice(first, first + PROMPTS)), methods))
         for first in range(0, len(prompts), PROMPTS)
     ]
     for i, name in enumerate(names):
         on_targets = ratio(
             *(
-                np.stack([getattr(f, key)[i] for f in found])
+                np.stack([getattr(f, key)[i] for f in results])
                 for key in ("influence", "influence_se")
             )
         )
         on_readout = ratio(
             *(
-                np.stack([getattr(f, key)[i, 2] for f in found])
+                np.stack([getattr(f, key)[i, 2] for f in results])
                 for key in ("readout_effect", "readout_effect_se")
             )
         )

@@ -23,7 +23,7 @@ def test_work_is_what_is_recorded(name):
 @pytest.mark.parametrize("name", COUNTED)
 def test_work_is_what_is_predicted_without_numbers(name):
     workload = COUNTED[name]
-    found = predicted_work(
+    work = predicted_work(
         Request(
             decoder(workload.shape),
             workload.make_prompts(),
@@ -33,9 +33,9 @@ def test_work_is_what_is_predicted_without_numbers(name):
         )
     )
     counts = recorded()[name]
-    assert found.attention_tokens == counts["attention_tokens"]
-    assert found.mlp_tokens == counts["mlp_tokens"]
-    assert found.products == counts["flops"]
+    assert work.attention_tokens == counts["attention_tokens"]
+    assert work.mlp_tokens == counts["mlp_tokens"]
+    assert work.products == counts["flops"]
 
 
 def test_every_recorded_count_is_checked():

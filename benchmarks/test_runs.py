@@ -19,9 +19,9 @@ def test_runs_of_several_days_are_told_as_ranges(tmp_path):
     record([first], tmp_path / "a")
     record(others[:1], tmp_path / "a")
     record(others[1:], tmp_path / "b")
-    found = recorded([tmp_path / "a", tmp_path / "b"])
-    assert found == [first, *others]
-    plain, engine, here, there = ranges(found)
+    runs = recorded([tmp_path / "a", tmp_path / "b"])
+    assert runs == [first, *others]
+    plain, engine, here, there = ranges(runs)
     assert "plain" in plain
     assert "5.00 to   7.50 x in 3 runs" in plain
     assert "1.500 s and more" in plain

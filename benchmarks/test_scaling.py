@@ -105,6 +105,6 @@ def test_processes_take_turns_too(monkeypatch):
     ]
     assert lines[2].endswith("| 1.00 |")
     both = [(name, share, 1) for name in ("tell", "answer") for share in range(2)]
-    one = [("tell", 0, 2), ("answer", 0, 2)]
+    options = [("tell", 0, 2), ("answer", 0, 2)]
     end = [("stop", 0, 1), ("stop", 1, 1), ("stop", 0, 2)]
-    assert Crewman.log == [*both, *one] * 3 + end
+    assert Crewman.log == [*both, *options] * 3 + end

@@ -57,18 +57,18 @@ def test_rates_are_printed_kept_and_drawn(cli, tmp_path):
     code, out, err = cli(*arguments)
     assert (code, err) == (0, "")
     assert "Coverage of 95 % intervals" in out
-    found = xr.open_dataset(tmp_path / "rates.nc")
-    frame = found[["supported", "rejected"]].to_dataframe()
+    dataset = xr.open_dataset(tmp_path / "rates.nc")
+    frame = dataset[["supported", "rejected"]].to_dataframe()
     assert frame["truth"].tolist() == ["false"] + ["true"] * 4
     assert frame["size"].tolist()[1:] == [1.0, 3.0, 3.0, 3.0]
     assert frame["checkpoints"].tolist() == [4, 4, 4, 2, 4]
     assert frame["edges"].tolist() == [48, 75, 75, 75, 147]
     assert frame["supported"].tolist()[2] == 3  # of a tail that cannot be overlooked
     assert frame["supported"].tolist()[0] <= 1
-    assert found["coverage"].sel(moments=slice(FEWEST, None), correlation=slice(0.9)).min() > 0.9
-    assert found["coverage"].sel(moments=143, correlation=0.98) > 0.9  # nearly a random walk
+    assert dataset["coverage"].sel(moments=slice(FEWEST, None), correlation=slice(0.9)).min() > 0.9
+    assert dataset["coverage"].sel(moments=143, correlation=0.98) > 0.9  # nearly a random walk
     # Few moments of one hardly say where its mean is: docs/calibration.md.
-    few = found["coverage"].sel(moments=10, correlation=0.98)
+    few = dataset["coverage"].sel(moments=10, correlation=0.98)
     assert few.item() == pytest.approx(0.812, abs=0.02)
     assert (tmp_path / "power.svg").read_text().count("long") >= 1
     # The films are the same each time.
@@ -127,8 +127,8 @@ def test_pools_of_films_are_drawn_from_those_of_a_setting(cli, tmp_path):
     code, out, _ = cli(TAILS, "--films", 12, "-o", "rates.nc")
     assert code == 0
     assert "✓ of 10" in out
-    found = xr.open_dataset(tmp_path / "rates.nc").isel(case=[0, 2])
-    assert found["pooled_supported"].values.tolist() == [0.0, 1.0]
-    assert found["pooled_rejected"].values.tolist() == [0.0, 1.0]
+    part = xr.open_dataset(tmp_path / "rates.nc").isel(case=[0, 2])
+    assert part["pooled_supported"].values.tolist() == [0.0, 1.0]
+    assert part["pooled_rejected"].values.tolist() == [0.0, 1.0]
     assert cli(TAILS, "--films", 9, "-o", "rates.nc", "--force")[0] == 0
     assert xr.open_dataset(tmp_path / "rates.nc")["pooled_supported"].isnull().all()

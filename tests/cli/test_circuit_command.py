@@ -65,11 +65,11 @@ def test_a_run_keeps_what_was_added_to_a_film_that_it_has(cli, measured, tmp_pat
 
     xr.testing.assert_identical(again(), before)
     with pytest.warns(CntbenchWarning, match="now results-1.nc: group") as told:
-        found = again("step0")
+        result = again("step0")
     assert [str(warning.message).split("'")[1] for warning in told] == ["of/mine", "faithfulness"]
     names = ("faithfulness", "of/mine", "words")
-    assert [f"/{name}" in found.groups for name in names] == [False, False, True]
-    assert found["words"].attrs == {"told": "twice"}
+    assert [f"/{name}" in result.groups for name in names] == [False, False, True]
+    assert result["words"].attrs == {"told": "twice"}
     xr.testing.assert_identical(open_results(path.with_name("results-1.nc")), before)
 
 
@@ -79,14 +79,14 @@ def test_circuits_are_added_to_those_of_the_same_choice(cli, tmp_path):
         assert code == 0
         return open_results(tmp_path / "r.nc")["faithfulness"].to_dataset(), out.splitlines()[-1]
 
-    one, told = add("--task", "induction")
+    circuit, told = add("--task", "induction")
     assert told == "r.nc has the group faithfulness."
     both, told = add("--task", "counterfactual_repeat", "--ablation", METHODS[0])
     assert told == "r.nc has the group faithfulness."
-    xr.testing.assert_identical(both.sel(task="induction"), one.sel(task="induction"))
+    xr.testing.assert_identical(both.sel(task="induction"), circuit.sel(task="induction"))
     new = both.sel(task="counterfactual_repeat")
     assert new["cpr"].notnull().all("ranking").values.tolist() == [True, False]
-    assert (new["observed_readout"] == one["observed_readout"].sel(task="induction")).all()
+    assert (new["observed_readout"] == circuit["observed_readout"].sel(task="induction")).all()
     again, told = add("--task", "counterfactual_repeat", budgets="10")
     assert told == "r.nc has the group faithfulness, in place of circuits of another choice."
     assert again["cpr"].sel(task="induction").isnull().all()
@@ -110,18 +110,18 @@ def test_circuits_of_another_readout_or_threshold_are_of_another_choice(
     assert cli("circuit", "r.nc", *words, METHODS[0], *first)[0] == 0
     code, out, _ = cli("circuit", "r.nc", *words, METHODS[1], *second)
     assert (code, "another choice" in out) == (0, True)
-    found = open_results(tmp_path / "r.nc")["faithfulness"].sel(task="induction")
-    assert (found["scored_edges"] > 0).values.tolist() == [False, True]
+    ranking = open_results(tmp_path / "r.nc")["faithfulness"].sel(task="induction")
+    assert (ranking["scored_edges"] > 0).values.tolist() == [False, True]
 
 
 def test_a_circuit_of_all_edges_has_no_area(cli):
     """A single budget of 100 % spans nothing: the best circuit there is had a CPR of 0."""
     code, out, _ = cli("circuit", "r.nc", "--budgets", "100", "--draws", "1", "-o", "c.nc")
     assert (code, "CPR" in out) == (0, False)
-    found = read_netcdf(Path("c.nc"))[0]["/"]
+    result = read_netcdf(Path("c.nc"))[0]["/"]
     for name in ("cpr", "cpr_lower", "random_cpr", "cmd", "cmd_upper", "random_cmd"):
-        assert found[name].isnull().all()
-    assert (found["faithfulness"] == 1).any()
+        assert result[name].isnull().all()
+    assert (result["faithfulness"] == 1).any()
 
 
 def test_a_threshold_is_printed(cli):
@@ -188,15 +188,15 @@ def test_an_input_and_files_of_other_kinds_are_not_written_over(cli, tmp_path):
 def test_python_gives_what_the_command_writes(cli, measured, tmp_path):
     code, _, _ = cli("circuit", "r.nc", "--ablation", "zero", "--draws", "1", "-o", "c.nc")
     assert code == 0
-    found = cntbench.circuit(open_results(measured / "r.nc"), ablation="zero", draws=1)
-    xr.testing.assert_allclose(found, read_netcdf(tmp_path / "c.nc")[0]["/"])
+    dataset = cntbench.circuit(open_results(measured / "r.nc"), ablation="zero", draws=1)
+    xr.testing.assert_allclose(dataset, read_netcdf(tmp_path / "c.nc")[0]["/"])
 
 
 def test_a_model_in_memory_takes_the_place_of_the_trajectory():
     model = random_model("gpt2", vocabulary=60)
     film = cntbench.influence(model, ablation=["resample_eap"], prompts=2)
-    found = cntbench.circuit(film, model=model, draws=1)
-    assert np.isfinite(found["cpr"]).all()
+    dataset = cntbench.circuit(film, model=model, draws=1)
+    assert np.isfinite(dataset["cpr"]).all()
     with pytest.raises(CntbenchError, match="does not say where its weights are"):
         cntbench.circuit(film)
     with pytest.raises(CntbenchError, match="are not those that the result measured"):
@@ -206,8 +206,8 @@ def test_a_model_in_memory_takes_the_place_of_the_trajectory():
 def test_circuits_in_a_model_in_memory_are_of_the_step_of_the_film():
     model = random_model("gpt2", vocabulary=60)
     film = cntbench.influence(model, ablation="zero", prompts=2, step=100)
-    found = cntbench.circuit(film, model=model, draws=1)
-    assert (found.attrs["checkpoint"], found.attrs["step"]) == ("step100", 100)
+    dataset = cntbench.circuit(film, model=model, draws=1)
+    assert (dataset.attrs["checkpoint"], dataset.attrs["step"]) == ("step100", 100)
 
 
 @pytest.mark.parametrize("place", [{"trajectory": "nano"}, {"checkpoint": "step5"}])
@@ -241,8 +241,8 @@ def test_without_twins_the_mean_patches():
     model, rng = random_model("gpt2", vocabulary=60), np.random.default_rng(0)
     rows = {"clean": rng.integers(0, 60, (3, 5)).tolist(), "answer": [1, 2, 3], "wrong": [4, 5, 6]}
     film = cntbench.influence(model, ablation="zero_direct", prompts=rows)
-    found = cntbench.circuit(film, model=model, prompts=rows, draws=1)
-    assert found.attrs["patched_by"] == "mean"
+    dataset = cntbench.circuit(film, model=model, prompts=rows, draws=1)
+    assert dataset.attrs["patched_by"] == "mean"
     with pytest.raises(CntbenchError, match="needs reference prompts"):
         cntbench.circuit(film, model=model, prompts=rows, patch="resample")
 
@@ -312,8 +312,8 @@ def test_graphs_of_eap_are_put_to_work(cli, measured, tmp_path):
     """The scores of a result, exported: q, k and v have edges, and so has the embedding."""
     model = ["--trajectory", f"dir:{measured / 'checkpoints'}", "--task", "induction"]
     few = [*model, "--prompts", "2", "--draws", "1"]
-    one = ["--task", "induction", "--ablation", "resample_eap", "--checkpoint", "8"]
-    assert cli("export", "r.nc", "-o", "g.json", *one)[0] == 0
+    options = ["--task", "induction", "--ablation", "resample_eap", "--checkpoint", "8"]
+    assert cli("export", "r.nc", "-o", "g.json", *options)[0] == 0
     code, out, err = cli("circuit", "g.json", *few, "-o", "c.nc")
     assert (code, err) == (0, "")
     assert "42 edges are scored" in out

@@ -112,9 +112,9 @@ def test_files_of_other_tasks_and_ablations_are_pooled_where_they_have_them(cli,
             have = [n for n in names if task in own[n]["task"] and ablation in own[n]["ablation"]]
             assert cell["answering"].fillna(0) == len(have)
             for name in names:
-                found = str(cell["film_verdict"].sel(film=name).item())
+                word = str(cell["film_verdict"].sel(film=name).item())
                 at = {"task": task, "ablation": ablation}
-                assert found == (own[name]["verdict"].sel(at).item() if name in have else "")
+                assert word == (own[name]["verdict"].sel(at).item() if name in have else "")
             if have:
                 means = np.mean([gaps[name].sel(at).values for name in have], axis=0)
                 row = f"{ablation} *" + " *".join(map(re.escape, map(number, means)))
@@ -137,9 +137,9 @@ def test_checkpoints_that_are_left_out_are_named(cli, result):
     path = result(change=gappy)
     code, out, _ = cli("claims", path, *OPTIONS)
     assert code == 0
-    said = out.replace("\n", "")
-    assert f"{path.name}: left out, failed: step24 and step32" in said
-    assert f"{path.name}: left out, duplicate: step72" in said
+    text = out.replace("\n", "")
+    assert f"{path.name}: left out, failed: step24 and step32" in text
+    assert f"{path.name}: left out, duplicate: step72" in text
     assert "needs 24 checkpoints, has 23" in out
 
 

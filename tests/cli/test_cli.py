@@ -324,8 +324,8 @@ def test_help_says_what_is_written_of_options():
     }
     texts = {
         f"{name} {below} {option.name}": option.help or ""
-        for name, found in groups.items()
-        for below, command in found.items()
+        for name, subcommands in groups.items()
+        for below, command in subcommands.items()
         for option in command.params
         if hasattr(option, "help")
     }

@@ -26,46 +26,46 @@ def trajectory(tmp_path, monkeypatch):
 
 def test_ablations_of_a_trajectory(cli, trajectory, tmp_path):
     names = ["mean", "zero", "noise", "optimal_constant"]
-    asked = ["compare", *trajectory, "--circuits", "", "--checkpoints", 2, "--ablations"]
-    code, out, err = cli(*asked, ",".join(names), "-o", "c.nc", "-j", 1)
+    command = ["compare", *trajectory, "--circuits", "", "--checkpoints", 2, "--ablations"]
+    code, out, err = cli(*command, ",".join(names), "-o", "c.nc", "-j", 1)
     assert (code, err) == (0, "")
     assert "Rank correlation of edges between ablations on induction" in out
     assert "The dataset is in c.nc." in out
-    with xr.open_dataset(tmp_path / "c.nc") as found:
-        found.load()
-    assert list(found["ablation"].values) == names
-    assert list(found["checkpoint"].values) == ["step0", "step100"]
-    assert found.attrs["seed"] == 0
-    draws = found["over_draws"]
+    with xr.open_dataset(tmp_path / "c.nc") as dataset:
+        dataset.load()
+    assert list(dataset["ablation"].values) == names
+    assert list(dataset["checkpoint"].values) == ["step0", "step100"]
+    assert dataset.attrs["seed"] == 0
+    draws = dataset["over_draws"]
     assert np.isfinite(draws.sel(ablation="noise")).all()
     assert np.isnan(draws.drop_sel(ablation="noise")).all()
     for name in ("agreement", "split_half", "consensus_mean", "relative_seconds"):
-        assert np.isfinite(found[name].isel(statistic=0, missing_dims="ignore")).all(), name
-    cost = found["relative_token_layers"]
+        assert np.isfinite(dataset[name].isel(statistic=0, missing_dims="ignore")).all(), name
+    cost = dataset["relative_token_layers"]
     assert cost.sel(ablation="zero") == 1
     assert cost.sel(ablation="optimal_constant") > 5
     # The same numbers on two processes, of fewer ablations, and as those of a run.
-    assert cli(*asked, "zero,noise", "-o", "again.nc", "-j", 2)[0] == 0
+    assert cli(*command, "zero,noise", "-o", "again.nc", "-j", 2)[0] == 0
     with xr.open_dataset(tmp_path / "again.nc") as again:
         numbers = ["agreement", "split_half", "over_draws", "relative_token_layers"]
         some = {dim: ["zero", "noise"] for dim in ("ablation", "other_ablation")}
-        xr.testing.assert_allclose(again[numbers].load(), found[numbers].sel(some))
+        xr.testing.assert_allclose(again[numbers].load(), dataset[numbers].sel(some))
     options = ["--ablations", "mean,zero", "-o", "run", "-j", 1]
     assert cli("run", "tiny", *trajectory, *options)[0] == 0
     film = open_results(tmp_path / "run" / "results.nc")["influence"].sel(task="induction")
     pair = [film.sel(ablation=name, checkpoint="step100").values for name in ("mean", "zero")]
-    cell = found["agreement"].sel(ablation="mean", other_ablation="zero", checkpoint="step100")
+    cell = dataset["agreement"].sel(ablation="mean", other_ablation="zero", checkpoint="step100")
     assert cell.sel(statistic="edge_rank").item() == pytest.approx(rank_correlation(*pair))
 
 
 @pytest.mark.parametrize(("prompts", "halves"), [(3, False), (5, True)])
 def test_halves_of_too_few_prompts_have_no_reliability(cli, trajectory, tmp_path, prompts, halves):
     names = ["mean", "resample_other_4"][: 1 + halves]  # that takes outputs from four others
-    asked = ["compare", *trajectory[:-1], prompts, "--circuits", "", "--checkpoints", 1]
-    code, _, err = cli(*asked, "--ablations", ",".join(["zero", *names]), "-o", "c.nc", "-j", 1)
+    command = ["compare", *trajectory[:-1], prompts, "--circuits", "", "--checkpoints", 1]
+    code, _, err = cli(*command, "--ablations", ",".join(["zero", *names]), "-o", "c.nc", "-j", 1)
     assert (code, err) == (0, "")
-    with xr.open_dataset(tmp_path / "c.nc") as found:
-        defined = found["split_half"].notnull().all(["task", "checkpoint"])
+    with xr.open_dataset(tmp_path / "c.nc") as dataset:
+        defined = dataset["split_half"].notnull().all(["task", "checkpoint"])
         expected = {"zero": True, "mean": halves, "resample_other_4": False}
         assert defined.values.tolist() == [expected[name] for name in ["zero", *names]]
 
@@ -73,22 +73,31 @@ def test_halves_of_too_few_prompts_have_no_reliability(cli, trajectory, tmp_path
 def test_resamples_are_of_no_more_prompts_than_a_file_has(cli, trajectory, tmp_path):
     rows = [{"clean": [i, i + 1], "answer": [i + 2], "wrong": [i + 3]} for i in range(5)]
     (tmp_path / "few.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    asked = ["compare", *trajectory[:2], "--tasks", "few.jsonl", "--prompts", 32, "--circuits", ""]
-    code, _, err = cli(*asked, "--checkpoints", 1, "--ablations", "zero", "-o", "c.nc", "-j", 1)
+    command = [
+        "compare",
+        *trajectory[:2],
+        "--tasks",
+        "few.jsonl",
+        "--prompts",
+        32,
+        "--circuits",
+        "",
+    ]
+    code, _, err = cli(*command, "--checkpoints", 1, "--ablations", "zero", "-o", "c.nc", "-j", 1)
     assert code == 0, err
-    with xr.open_dataset(tmp_path / "c.nc") as found:
-        assert found["prompts"].values.tolist() == [2, 4]
-        assert found.attrs["prompts"] == 5
+    with xr.open_dataset(tmp_path / "c.nc") as dataset:
+        assert dataset["prompts"].values.tolist() == [2, 4]
+        assert dataset.attrs["prompts"] == 5
 
 
 def test_a_single_prompt_has_no_resamples(cli, trajectory, tmp_path):
     """Its circuits agreed in full, and were said to settle at 1 prompt."""
-    asked = ["compare", *trajectory[:-1], 1, "--circuits", "", "--checkpoints", 1]
-    code, out, err = cli(*asked, "--ablations", "zero", "-o", "c.nc", "-j", 1)
+    command = ["compare", *trajectory[:-1], 1, "--circuits", "", "--checkpoints", 1]
+    code, out, err = cli(*command, "--ablations", "zero", "-o", "c.nc", "-j", 1)
     assert code == 0, err
-    with xr.open_dataset(tmp_path / "c.nc") as found:
+    with xr.open_dataset(tmp_path / "c.nc") as dataset:
         assert (
-            found[["overlap_by_prompts", "circuit_overlap_mean", "settled_at"]]
+            dataset[["overlap_by_prompts", "circuit_overlap_mean", "settled_at"]]
             .isnull()
             .all()
             .to_array()
@@ -103,16 +112,16 @@ def test_ablations_on_planted_circuits(cli, trajectory, tmp_path):
     options = ["--ablations", ",".join(names), "--circuits", ",".join(circuits), "-o", "c.nc"]
     code, out, err = cli("compare", *trajectory, *options, "--checkpoints", 1, "-j", 1)
     assert (code, err) == (0, "")
-    with xr.open_dataset(tmp_path / "c.nc") as found:
-        found.load()
-    assert list(found["circuit"].values) == circuits
-    assert list(found["special"].values) == ["constant"]
-    dag = found["auroc"].sel(circuit="random_dag_sparse", difficulty="exact")
+    with xr.open_dataset(tmp_path / "c.nc") as dataset:
+        dataset.load()
+    assert list(dataset["circuit"].values) == circuits
+    assert list(dataset["special"].values) == ["constant"]
+    dag = dataset["auroc"].sel(circuit="random_dag_sparse", difficulty="exact")
     assert dag.sel(truth="total", ablation="mean") == 1
     assert dag.sel(truth="direct", ablation="mean") < 1
     assert (dag.sel(truth="direct", ablation=["zero_direct", "resample_eap"]) == 1).all()
-    assert (found["seeds"].sel(circuit="random_dag_sparse") == 3).all()
-    passed = found["passed"].sel(special="constant")
+    assert (dataset["seeds"].sel(circuit="random_dag_sparse") == 3).all()
+    passed = dataset["passed"].sel(special="constant")
     np.testing.assert_equal(passed.values, [0, 1, 0, np.nan])
     assert "Recovery of planted edges" in out
     assert "constant: L0.H0 → L1.MLP absent: What never varies tells nothing" in out
@@ -142,8 +151,8 @@ def test_result_files(cli, trajectory, tmp_path):
     code, out, err = cli("compare", *files, "-o", "files.nc")
     assert (code, err) == (0, "")
     assert "Agreement with run1/results.nc" in out
-    with xr.open_dataset(tmp_path / "files.nc") as found:
-        assert found["agreement"].sizes["file"] == 1
+    with xr.open_dataset(tmp_path / "files.nc") as dataset:
+        assert dataset["agreement"].sizes["file"] == 1
 
 
 @pytest.mark.parametrize(

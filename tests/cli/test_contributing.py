@@ -124,10 +124,10 @@ def test_it_is_listed(run):
 
 
 def test_it_is_compared(run):
-    asked = ["--trajectory", "dir:golden/nano/trajectory", "--checkpoints", "1", "--prompts", "4"]
-    asked += ["--tasks", "induction"]
+    command = ["--trajectory", "dir:golden/nano/trajectory", "--checkpoints", "1", "--prompts", "4"]
+    command += ["--tasks", "induction"]
     circuits = ["--circuits", "constant,random_dag_narrow", "-j", "1"]
-    printed = run("cntbench", "compare", "--ablations", "half,zero,mean", *asked, *circuits)
+    printed = run("cntbench", "compare", "--ablations", "half,zero,mean", *command, *circuits)
     verdict = next(line for line in printed.splitlines() if line.startswith(" half: "))
     # Half of what never varies is another value than the one it has, as zero is.
     assert "fails constant;" in verdict

@@ -34,8 +34,8 @@ def test_export_says_what_it_wrote(cli, tmp_path):
         "step0.graphml",
         "step8.graphml",
     }
-    one = ["--task", "bigram", "--ablation", "zero", "--checkpoint", "step100"]
-    assert cli("export", "r.nc", "-o", "g.graphml", *one)[0] == 0
+    options = ["--task", "bigram", "--ablation", "zero", "--checkpoint", "step100"]
+    assert cli("export", "r.nc", "-o", "g.graphml", *options)[0] == 0
     assert nx.read_graphml(tmp_path / "g.graphml").graph["task"] == "bigram"
 
 

@@ -69,7 +69,7 @@ def test_what_is_named_is_what_is_drawn(monkeypatch, capsys, results, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (
             ["--format", "svgz"],
@@ -86,12 +86,12 @@ def test_what_is_named_is_what_is_drawn(monkeypatch, capsys, results, tmp_path):
     ],
 )
 def test_a_mistake_is_one_message_and_nothing_is_written(
-    monkeypatch, capsys, results, tmp_path, options, said
+    monkeypatch, capsys, results, tmp_path, options, message
 ):
     folder = tmp_path / "figures"
     code, out, err = run_cli(monkeypatch, capsys, "figures", results, "-o", folder, *options)
     assert (code, out) == (2, "")
-    assert said in err
+    assert message in err
     assert "Traceback" not in err
     assert not folder.exists()
 

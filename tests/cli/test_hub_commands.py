@@ -119,8 +119,8 @@ def test_nothing_that_is_known_and_no_network_is_exit_code_2(cli, hub, monkeypat
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     code, out, err = cli("run", "pythia-14m")
     assert (code, out) == (2, "")
-    said = "hub:EleutherAI/pythia-14m@step1000: could not be downloaded: HF_HUB_OFFLINE is set"
-    assert err.startswith(f"error: {said}\nTo work offline, download it into the hub cache")
+    message = "hub:EleutherAI/pythia-14m@step1000: could not be downloaded: HF_HUB_OFFLINE is set"
+    assert err.startswith(f"error: {message}\nTo work offline, download it into the hub cache")
     assert not list((tmp_path / "work").iterdir())
 
 
@@ -142,9 +142,9 @@ def test_plan_asks_for_no_weights(cli, hub, tmp_path):
 def test_plan_counts_what_is_measured_or_in_the_hub_cache_as_had(cli, hub):
     assert cli(*study())[0] == 0
     (Path("runs") / "quick" / "checkpoints" / "step8.nc").unlink()
-    said = cli("plan", "quick", "-o", "runs/quick")[1]
-    assert "Checkpoints: 3, 2 of them already measured, 1 to measure." in said
-    assert "Download: 1 checkpoint ×" in said
+    printed = cli("plan", "quick", "-o", "runs/quick")[1]
+    assert "Checkpoints: 3, 2 of them already measured, 1 to measure." in printed
+    assert "Download: 1 checkpoint ×" in printed
     for name in ("config.json", "model.safetensors"):
         hf_hub_download("lab/tiny", name, revision="step8")
     assert "Download" not in cli("plan", "quick", "-o", "runs/quick")[1]
@@ -153,10 +153,10 @@ def test_plan_counts_what_is_measured_or_in_the_hub_cache_as_had(cli, hub):
 def test_plan_does_not_count_revisions_that_do_not_exist(cli, hub):
     code, out, _ = cli("plan", "quick", "--trajectory", f"{ALL},step200")
     assert code == 0
-    said = (
+    message = (
         "Checkpoints: 4, 0 of them already measured, 3 to measure, 1 that the repository does not"
     )
-    assert said in out
+    assert message in out
     assert "3 cells to measure" in out
 
 

@@ -84,10 +84,10 @@ def no_task(groups: Groups) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_refuses_an_odd_film_by_name(written, tmp_path, called, name):
-    code, said, path = called(name, written(no_task))
+    code, printed, path = called(name, written(no_task))
     assert code == 2
-    assert said.startswith(f"error: {path}: ")
-    assert len(said.splitlines()) <= 3
+    assert printed.startswith(f"error: {path}: ")
+    assert len(printed.splitlines()) <= 3
     assert [other.name for other in tmp_path.iterdir()] == ["odd.nc"]
 
 
@@ -100,11 +100,11 @@ def two_odd_groups(groups: Groups) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_says_once_which_group_it_leaves_out(written, called, name):
-    code, said, path = called(name, written(two_odd_groups))
-    assert code in (0, 3), said
+    code, printed, path = called(name, written(two_odd_groups))
+    assert code in (0, 3), printed
     for group in ("metrics", "claims"):
-        assert said.count(f"{path}: group '{group}' is left out: ") == 1
-    assert said.count(str(path)) == 2
+        assert printed.count(f"{path}: group '{group}' is left out: ") == 1
+    assert printed.count(str(path)) == 2
 
 
 @pytest.fixture(scope="module", params=["metrics", "nulls", "roles", "phases", "claims"])
@@ -134,15 +134,15 @@ def failed(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_result_whose_checkpoints_all_failed_is_shown_as_that(failed, called, name):
-    code, said, path = called(name, failed)
+    code, printed, path = called(name, failed)
     assert path.read_bytes() == failed.read_bytes()
     if name in ("show", "report", "figures"):
-        assert (code, said) == (0, "")
+        assert (code, printed) == (0, "")
     elif name == "audit":
         assert code == 3
     else:
         assert code == 2
-        assert "measure" in said
+        assert "measure" in printed
 
 
 @pytest.fixture(scope="module")
@@ -155,9 +155,9 @@ def plain(tree, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_what_xarray_has_written_is_read_with_one_warning(plain, called, name):
-    code, said, path = called(name, plain)
-    assert code in (0, 3), said
-    assert said.count(f"warning: {path}: has no checksum") == 1
+    code, printed, path = called(name, plain)
+    assert code in (0, 3), printed
+    assert printed.count(f"warning: {path}: has no checksum") == 1
 
 
 def supported(groups: Groups) -> None:
@@ -169,6 +169,6 @@ def test_claims_on_an_unsealed_result_are_worked_out_anew(written, called):
     """Nothing says that verdicts which stand in it are on its film."""
     code, _, path = called("claims", written(supported, seal=False))
     assert code == 0
-    found = open_results(path)["claims"]
-    assert list(found["claim"].values) == ["three_phases"]
-    assert not (found["verdict"] == "supported").any()
+    result = open_results(path)["claims"]
+    assert list(result["claim"].values) == ["three_phases"]
+    assert not (result["verdict"] == "supported").any()

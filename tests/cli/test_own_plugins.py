@@ -200,8 +200,8 @@ def test_the_estimator_is_compared_ranked_and_its_circuits_put_to_work(
     name, file = "zero_gradient_activation", tmp_path / "compare.nc"
     circuits = ["--circuits", "random_dag_narrow", "--prompts", "2", "-j", "1", "-o", file]
     trajectory = ["--trajectory", f"dir:{ROOT}/golden/nano/trajectory", "--checkpoints", "1"]
-    asked = ["compare", "--specs", own, "--ablations", f"{name},resample_eap"]
-    code, out, err = run_cli(monkeypatch, capsys, *asked, *circuits, *trajectory)
+    command = ["compare", "--specs", own, "--ablations", f"{name},resample_eap"]
+    code, out, err = run_cli(monkeypatch, capsys, *command, *circuits, *trajectory)
     assert (code, err) == (0, "")
     assert f"{name} " in out
     code, out, err = run_cli(monkeypatch, capsys, "leaderboard", file)

@@ -65,18 +65,18 @@ def test_a_variant_can_be_planned_after_a_run(cli, small):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--tasks", "inductoin"], "induction"),
         (["--ablations", "resample_other", "--prompts", "1"], "takes outputs from other prompts"),
         (["--trajectory", "dir:nowhere"], "no such folder"),
     ],
 )
-def test_mistakes_are_told_as_by_run(cli, study, options, said):
+def test_mistakes_are_told_as_by_run(cli, study, options, message):
     planned, ran = (cli(command, *study, *options) for command in ("plan", "run"))
     assert planned == ran
     assert planned[0] == 2
-    assert said in planned[2]
+    assert message in planned[2]
 
 
 def test_the_name_of_a_file_of_prompts_may_have_commas(cli, study, tmp_path):

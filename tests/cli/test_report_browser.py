@@ -48,14 +48,14 @@ def written(root, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def started():
-    with browser() as found:
-        yield found
+    with browser() as program:
+        yield program
 
 
 @pytest.fixture(scope="module")
 def desk(started, written):
-    with opened(started, written, viewport={"width": 1280, "height": 900}) as found:
-        yield found
+    with opened(started, written, viewport={"width": 1280, "height": 900}) as opened_page:
+        yield opened_page
 
 
 @pytest.fixture
@@ -123,9 +123,9 @@ def test_task_and_ablation_switch_what_is_drawn(report, root):
         choose(report, task, ablation)
         np.testing.assert_allclose(matrix(report), expected(root, task, ablation, LAST), rtol=1e-3)
         shown = report.page.locator("#claims [data-task]:visible, #comparison [data-task]:visible")
-        tasks = {one.get_attribute("data-task") for one in shown.all()}
+        tasks = {item.get_attribute("data-task") for item in shown.all()}
         assert tasks == {str(task)}
-    words = [one.text_content() for one in report.page.locator("#task option").all()]
+    words = [item.text_content() for item in report.page.locator("#task option").all()]
     assert words == ["induction", HOSTILE]
     words = report.page.locator("[data-moment]").first.text_content()
     assert words == f"induction with {ABLATIONS[1]} ablation at step {STEPS[LAST]}"
@@ -170,7 +170,7 @@ def test_gaps_are_gaps(report):
     to_checkpoint(report, FAILED)
     assert np.isnan(matrix(report)).all()
     assert any(
-        "could not be measured" in one["text"] for one in report.layout("film")["annotations"]
+        "could not be measured" in item["text"] for item in report.layout("film")["annotations"]
     )
     accuracy = next(t for t in report.data("readout-figure") if t.get("name") == "induction")
     assert [i for i, y in enumerate(accuracy["y"]) if y is None] == [FAILED, DUPLICATE]
@@ -190,7 +190,13 @@ def test_keyboard_alone_reaches_and_moves_everything(report):
         reached.append(report.page.evaluate("document.activeElement.id"))
         if reached[-1] == "checkpoint":
             break
-    assert [one for one in reached if one] == ["theme", "task", "ablation", "play", "checkpoint"]
+    assert [element for element in reached if element] == [
+        "theme",
+        "task",
+        "ablation",
+        "play",
+        "checkpoint",
+    ]
     outline = report.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline != "none"
     report.page.keyboard.press("ArrowLeft")
@@ -246,10 +252,10 @@ def test_every_figure_has_its_numbers_as_a_table(report):
 
 def test_phases_are_shaded_with_their_intervals(report):
     shapes = report.layout("readout-figure")["shapes"]
-    boxes = [one for one in shapes if one["type"] == "rect"]
-    dashes = [one["x0"] for one in shapes if one["line"].get("dash") == "dash"]
+    boxes = [shape for shape in shapes if shape["type"] == "rect"]
+    dashes = [shape["x0"] for shape in shapes if shape["line"].get("dash") == "dash"]
     np.testing.assert_allclose(dashes, np.log10([8, 64]))
-    np.testing.assert_allclose([one["x1"] for one in boxes], np.log10([16, 128]))
+    np.testing.assert_allclose([shape["x1"] for shape in boxes], np.log10([16, 128]))
     assert "3 phases" in report.page.text_content("#phase-words")
     assert "8 [1, 16]" in report.page.text_content("#phase-words")
 
@@ -286,9 +292,9 @@ def night(started, root, tmp_path_factory):
     """The page of a bare film, for who reads in the dark, and wants no motion."""
     path = tmp_path_factory.mktemp("bare") / "bare.html"
     write_page(xr.DataTree(root), path, name="results.nc")
-    with opened(started, path, color_scheme="dark", reduced_motion="reduce") as found:
-        yield found
-        assert not found.wrong
+    with opened(started, path, color_scheme="dark", reduced_motion="reduce") as opened_page:
+        yield opened_page
+        assert not opened_page.wrong
 
 
 def test_a_bare_film_opens_with_what_it_has(night, root):
@@ -370,25 +376,25 @@ def test_in_print_it_stands_still_in_light_colours(night):
 
 
 def test_on_a_phone_nothing_hangs_over(started, written):
-    with opened(started, written, viewport={"width": 390, "height": 800}) as found:
+    with opened(started, written, viewport={"width": 390, "height": 800}) as opened_page:
         for figure in FIGURES:
-            found.page.locator(f"details[data-table={figure}] summary").click()
-        assert found.page.evaluate("document.documentElement.scrollWidth") == 390
+            opened_page.page.locator(f"details[data-table={figure}] summary").click()
+        assert opened_page.page.evaluate("document.documentElement.scrollWidth") == 390
         # Influence flows downwards there.
-        nodes = found.data("film")[-2]
+        nodes = opened_page.data("film")[-2]
         assert len(set(nodes["y"])) < len(set(nodes["x"])) + 1
         assert nodes["y"][0] > nodes["y"][-1]
-        resize(found, 320, 800)
-        assert found.page.evaluate("document.documentElement.scrollWidth") == 320
-        assert not found.wrong
+        resize(opened_page, 320, 800)
+        assert opened_page.page.evaluate("document.documentElement.scrollWidth") == 320
+        assert not opened_page.wrong
 
 
-def resize(found, width, height):
+def resize(opened_page, width, height):
     """Give the screen another size, and wait until the figures have its width."""
-    before = found.layout("film")["width"]
-    found.page.set_viewport_size({"width": width, "height": height})
+    before = opened_page.layout("film")["width"]
+    opened_page.page.set_viewport_size({"width": width, "height": height})
     film = "document.getElementById('film')"
-    found.page.wait_for_function(f"{film}.layout.width !== {before}")
+    opened_page.page.wait_for_function(f"{film}.layout.width !== {before}")
 
 
 #: How a reader may see the page: width and height of the screen.
@@ -420,8 +426,8 @@ def plain_page(tmp_path_factory):
 def plain(started, plain_page):
     """That page, on the first of the screens."""
     width, height = SCREENS[0]
-    with opened(started, plain_page, viewport={"width": width, "height": height}) as found:
-        yield found
+    with opened(started, plain_page, viewport={"width": width, "height": height}) as opened_page:
+        yield opened_page
 
 
 @pytest.mark.parametrize(("width", "height"), SCREENS)
@@ -471,17 +477,17 @@ def test_the_film_of_a_large_model_is_grouped_and_drawn_at_once(started, tmp_pat
         cntbench.draw();
         return performance.now() - start;
     })"""
-    with opened(started, path, viewport={"width": 1280, "height": 900}) as found:
-        nodes = found.page.locator("#film [data-node]")
+    with opened(started, path, viewport={"width": 1280, "height": 900}) as opened_page:
+        nodes = opened_page.page.locator("#film [data-node]")
         assert nodes.count() == 50
-        found.page.select_option("#opened", "12")
+        opened_page.page.select_option("#opened", "12")
         assert nodes.count() == 60
         circles = "all => new Set(all.map((g) => g.querySelector('circle').outerHTML)).size"
         assert nodes.evaluate_all(circles) == 60, "none lies on another"
         nodes.nth(0).click()  # the heads of the first layer
-        assert found.page.input_value("#opened") == "0"
-        found.page.locator("#film path").last.dispatch_event("pointerover", {"bubbles": True})
-        assert found.page.locator("#film path title").text_content().count("→") == 1
+        assert opened_page.page.input_value("#opened") == "0"
+        opened_page.page.locator("#film path").last.dispatch_event("pointerover", {"bubbles": True})
+        assert opened_page.page.locator("#film path title").text_content().count("→") == 1
         # A machine that does other things, too, needs longer for some.
-        assert np.quantile(found.page.evaluate(times), 0.25) < 50
-        assert not found.wrong
+        assert np.quantile(opened_page.page.evaluate(times), 0.25) < 50
+        assert not opened_page.wrong

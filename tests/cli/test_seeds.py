@@ -77,8 +77,8 @@ def test_every_seed_is_a_run_of_its_own_and_claims_are_pooled(cli, specs, tmp_pa
 def test_a_plan_counts_the_seeds(monkeypatch):
     monkeypatch.setattr(CostEstimate, "seconds", property(lambda self: 60.0 * self.missing))
     nothing = dict.fromkeys(field.name for field in fields(CostEstimate))
-    one = CostEstimate(**nothing | {"checkpoints": 3, "done": 1, "absent": 0, "untrained": 0})
-    line = str(seeds_line(one, [("seed0", 1, 0), ("seed1", 3, 0), ("seed2", 0, 0)], 0))
+    cost = CostEstimate(**nothing | {"checkpoints": 3, "done": 1, "absent": 0, "untrained": 0})
+    line = str(seeds_line(cost, [("seed0", 1, 0), ("seed1", 3, 0), ("seed2", 0, 0)], 0))
     assert "Seeds: 3, one trajectory each: seed0, seed1 and seed2." in line
     assert "9 checkpoints, 4 of them already measured, 5 to measure, in about 5 min" in line
 

@@ -42,12 +42,12 @@ def test_no_number_has_moved(
 ) -> None:
     (task,) = measured[ablation]["task"].values.tolist()
     path = golden_file(golden_folder, task, ablation)
-    found = only(measured[ablation], task, ablation)
+    values = only(measured[ablation], task, ablation)
     if request.config.getoption("--update-golden"):
-        write_results(xr.DataTree(found), path)
+        write_results(xr.DataTree(values), path)
     assert path.is_file(), f"{path.name} is missing: pytest tests/golden --update-golden makes it"
     frozen = golden_dataset(path)
-    moved = moves(frozen.isel(checkpoint=frozen["step"].isin(found["step"]).values), found)
+    moved = moves(frozen.isel(checkpoint=frozen["step"].isin(values["step"]).values), values)
     assert not moved, report(moved)
 
 
@@ -109,13 +109,13 @@ def test_bfloat16_lies_as_far_from_float32_as_is_stated(
             median, most, rank = bounds[kind]
             if not (names := [name for name in names if name in ablations]):
                 continue
-            found = deviation(reference.sel(ablation=names), rounded.sel(ablation=names))
-            assert 1e-4 < found.median < median, kind
-            assert found.p99 < most, kind
-            assert found.lowest_rank > rank, kind
-        assert found.readouts["cross_entropy"] < 0.02
-        assert found.readouts["logit_difference"] < 0.03
-        assert found.readouts["accuracy"] < 0.04
+            deviations = deviation(reference.sel(ablation=names), rounded.sel(ablation=names))
+            assert 1e-4 < deviations.median < median, kind
+            assert deviations.p99 < most, kind
+            assert deviations.lowest_rank > rank, kind
+        assert deviations.readouts["cross_entropy"] < 0.02
+        assert deviations.readouts["logit_difference"] < 0.03
+        assert deviations.readouts["accuracy"] < 0.04
 
 
 def test_linear_estimates_lie_as_far_from_exact_effects_as_is_stated(frozen: Frozen) -> None:
@@ -140,18 +140,18 @@ def test_the_golden_trajectory_learns_induction(frozen: Frozen) -> None:
 
 def test_a_moved_edge_is_reported_by_name(frozen: Frozen) -> None:
     golden = frozen(tasks=["induction"], ablations=["zero"])
-    found = golden.copy(deep=True)
+    moved = golden.copy(deep=True)
     edge = {"checkpoint": "step1112", "source": "L0.H3", "target": "L1.H1"}
-    found["influence"].loc[edge] = found["influence"].loc[edge] * 1.001
-    text = report(moves(golden, found))
+    moved["influence"].loc[edge] = moved["influence"].loc[edge] * 1.001
+    text = report(moves(golden, moved))
     assert "1 value has moved" in text
     assert "influence induction zero step1112 L0.H3 L1.H1" in text
 
 
 def test_a_value_that_became_undefined_has_moved(frozen: Frozen) -> None:
     golden = frozen(tasks=["induction"], ablations=["zero"])
-    found = golden.copy(deep=True)
-    found["influence"].loc[{"source": "L0.H3", "target": "L1.H1"}] = np.nan
-    worst = moves(golden, found)[0]
+    moved = golden.copy(deep=True)
+    moved["influence"].loc[{"source": "L0.H3", "target": "L1.H1"}] = np.nan
+    worst = moves(golden, moved)[0]
     assert worst.excess == np.inf
     assert worst.place[-2:] == ("L0.H3", "L1.H1")

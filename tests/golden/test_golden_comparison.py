@@ -49,7 +49,7 @@ def compared(ablations: Iterable[str], circuits: Iterable[KnownCircuit]) -> xr.D
 
 
 @pytest.fixture(scope="module")
-def found(request: pytest.FixtureRequest) -> xr.Dataset:
+def comparisons(request: pytest.FixtureRequest) -> xr.Dataset:
     """Every shipped ablation on every circuit without dynamics.
 
     Those that fit something are measured by themselves, where not all is asked for.
@@ -69,33 +69,35 @@ def found_by_fits() -> xr.Dataset:
     return compared(fitted_ablations(catalogue), known)
 
 
-def of_circuits(found: xr.Dataset, circuits: Sequence[str]) -> xr.Dataset:
+def of_circuits(comparisons: xr.Dataset, circuits: Sequence[str]) -> xr.Dataset:
     """Select circuits, and their diagnostics."""
-    special = [name for name in found["special"].values if name in circuits]
-    return found.sel(circuit=list(circuits), special=special)
+    special = [name for name in comparisons["special"].values if name in circuits]
+    return comparisons.sel(circuit=list(circuits), special=special)
 
 
-def golden_files(found: xr.Dataset) -> dict[Path, list[str]]:
+def golden_files(comparisons: xr.Dataset) -> dict[Path, list[str]]:
     """The file of each circuit, and its circuits."""
-    names = [str(name) for name in found["circuit"].values]
+    names = [str(name) for name in comparisons["circuit"].values]
     shared = list(xr.load_dataset(FILE)["circuit"].values) if FILE.is_file() else names
     return {FILE: shared, **{FOLDER / f"{n}.nc": [n] for n in names if n not in shared}}
 
 
-def test_no_method_finds_anything_else(found: xr.Dataset, request: pytest.FixtureRequest) -> None:
-    files = golden_files(found)
+def test_no_method_finds_anything_else(
+    comparisons: xr.Dataset, request: pytest.FixtureRequest
+) -> None:
+    files = golden_files(comparisons)
     if request.config.getoption("--update-golden"):
         FOLDER.mkdir(exist_ok=True)
         for path, circuits in files.items():
-            of_circuits(found, circuits).to_netcdf(path)
+            of_circuits(comparisons, circuits).to_netcdf(path)
     assert set(FOLDER.glob("*.nc")) == set(files), "pytest tests/golden --update-golden makes them"
-    names = set(found["ablation"].values)
+    names = set(comparisons["ablation"].values)
     for path, circuits in files.items():
         golden = xr.load_dataset(path)
         if path == FILE:  # others may lack methods that are younger than the circuit
             fitted = fitted_ablations(load_catalogue())
             assert names | {*fitted} == set(golden["ablation"].values)
-        _hold(of_circuits(found, circuits), golden, path)
+        _hold(of_circuits(comparisons, circuits), golden, path)
 
 
 def test_no_fit_finds_anything_else(found_by_fits: xr.Dataset) -> None:
@@ -123,7 +125,7 @@ def _hold(now: xr.Dataset, golden: xr.Dataset, path: Path) -> None:
     xr.testing.assert_equal(golden[["passed", "what"]], now[["passed", "what"]])
 
 
-def test_direct_methods_recover_the_planted_edges(found: xr.Dataset) -> None:
+def test_direct_methods_recover_the_planted_edges(comparisons: xr.Dataset) -> None:
     catalogue = load_catalogue()
     # Noise, and constants that are fitted, leave what a component ever writes, and so reach
     # components that do not read it. Shares in a stream do not tell who reads which of its parts.
@@ -141,22 +143,22 @@ def test_direct_methods_recover_the_planted_edges(found: xr.Dataset) -> None:
     assert 0 < len(heard) < len(dags)
     for observable, circuits in (("target", list(dags)), ("readout", heard)):
         observing = [n for n in direct if catalogue.ablations[n].method.observable == observable]
-        scores = found.sel(circuit=circuits, ablation=observing, truth="direct")
+        scores = comparisons.sel(circuit=circuits, ablation=observing, truth="direct")
         assert (scores["auroc"] == 1).all()
         np.testing.assert_allclose(scores["ap"], 1)
 
 
-def test_methods_see_what_the_circuits_say_of_them(found: xr.Dataset) -> None:
+def test_methods_see_what_the_circuits_say_of_them(comparisons: xr.Dataset) -> None:
     catalogue = load_catalogue()
     for name in ("zero", "mean", "resample", "zero_direct", "mean_direct", "resample_direct"):
         method = catalogue.ablations[name].method
         family = name.partition("_")[0]
-        for special in found["special"].values:
+        for special in comparisons["special"].values:
             stated = [
                 family not in diagnostic.fails
                 for diagnostic in catalogue.planted[special].diagnostics
                 if diagnostic.scope == method.scope
             ]
             if stated:
-                passed = found["passed"].sel(special=special, ablation=name)
+                passed = comparisons["passed"].sel(special=special, ablation=name)
                 assert bool(passed) == all(stated), f"{name} on {special}"

@@ -104,10 +104,10 @@ def test_bad_values_are_told_with_the_file(originals):
         try:
             use(folder)
         except CntbenchError as error:
-            said = str(error)
+            message = str(error)
             refused += 1
-            assert str(folder) in said or "the context of" in said, (family, key, value)
-            assert len(said) < 1000
+            assert str(folder) in message or "the context of" in message, (family, key, value)
+            assert len(message) < 1000
         finally:
             path.write_text(good)
     assert refused > len(KNOWN) + SAMPLES

@@ -166,7 +166,7 @@ def cases(
             vocabulary=st.just(VOCABULARY),
         )
     )
-    asked = random_prompts(
+    request = random_prompts(
         count=draw(prompts),
         length=length,
         scored=draw(st.integers(1, length)),
@@ -174,8 +174,8 @@ def cases(
         seed=draw(st.integers(0, 1000)),
     )
     # Noise of no spread is rounding, the root of a difference of equals.
-    assume(len(np.unique(asked.tokens)) > 1)
-    return Case(model, asked, draw(st.booleans()), draw(st.integers(0, 2**32 - 1)))
+    assume(len(np.unique(request.tokens)) > 1)
+    return Case(model, request, draw(st.booleans()), draw(st.integers(0, 2**32 - 1)))
 
 
 #: In double precision, where what differs by rounding only is told from what differs.
@@ -200,7 +200,7 @@ def close(one: Influence, two: Influence, fields=FIELDS):
 ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-12}
 
 
-def nothing_changes(found: Influence, case: Case):
+def nothing_changes(result: Influence, case: Case):
     """Every influence is zero, and every effect but for rounding.
 
     Exactly zero in single precision, which the engine runs in: runs that start from equal streams
@@ -209,11 +209,11 @@ def nothing_changes(found: Influence, case: Case):
     """
     exactly = case.model.dtype == torch.float32
     rounding = ROUNDING[case.model.dtype]
-    on_readout = ~np.isnan(found.edge_effect).all(axis=(1, 2))
-    edges = found.influence[~on_readout][:, case.allowed]
+    on_readout = ~np.isnan(result.edge_effect).all(axis=(1, 2))
+    edges = result.influence[~on_readout][:, case.allowed]
     assert (edges <= (0 if exactly else rounding)).all()
-    assert (found.influence[on_readout][:, case.allowed] <= rounding).all()
-    assert (abs(found.readout_effect) <= rounding).all()
+    assert (result.influence[on_readout][:, case.allowed] <= rounding).all()
+    assert (abs(result.readout_effect) <= rounding).all()
 
 
 def methods(rule: Replacement, measure: str) -> list[Ablation]:
@@ -239,8 +239,8 @@ class Identity(Replacement):
 @settings(max_examples=15)
 @given(case=cases())
 def test_the_clean_output_changes_nothing(measure, case):
-    found = case.measure(methods(Identity(), measure))
-    nothing_changes(found, case)
+    result = case.measure(methods(Identity(), measure))
+    nothing_changes(result, case)
 
 
 def test_the_clean_output_changes_exactly_no_readout():
@@ -248,7 +248,7 @@ def test_the_clean_output_changes_exactly_no_readout():
     for seed in range(20):
         model = random_gpt_neox(vocabulary=VOCABULARY, seed=seed)
         prompts = random_prompts(count=1, scored=1, vocabulary=VOCABULARY, seed=seed)
-        found = influence(
+        result = influence(
             Request(
                 decoder(model),
                 prompts,
@@ -257,8 +257,8 @@ def test_the_clean_output_changes_exactly_no_readout():
                 readouts=known_readouts(),
             )
         )
-        assert not np.nan_to_num(found.edge_effect).any(), f"seed {seed}"
-        assert (found.readout_effect == 0).all(), f"seed {seed}"
+        assert not np.nan_to_num(result.edge_effect).any(), f"seed {seed}"
+        assert (result.readout_effect == 0).all(), f"seed {seed}"
 
 
 @EVERY
@@ -266,31 +266,31 @@ def test_the_clean_output_changes_exactly_no_readout():
 @given(case=cases())
 def test_feasible_edges_are_in_range_others_are_nan_and_bits_the_same_again(names, case):
     case = case.enough_for(*names)
-    found = case.measure(methods_of(names))
-    _check_range(names, case, found)
-    _check_bits(names, case, found)
+    result = case.measure(methods_of(names))
+    _check_range(names, case, result)
+    _check_bits(names, case, result)
 
 
-def _check_range(names, case, found: Influence):
+def _check_range(names, case, result: Influence):
     for i, name in enumerate(names):
         measure = shipped()[name].spec.measure
         low, high = measures()[measure].RANGE if measure else (0.0, float("inf"))
-        edges, errors = found.influence[i], found.influence_se[i]
+        edges, errors = result.influence[i], result.influence_se[i]
         assert np.isfinite(edges[case.allowed]).all(), name
         assert (edges[case.allowed] >= low).all(), name
         assert (edges[case.allowed] <= high).all(), name
         assert np.isnan(edges[~case.allowed]).all(), name
-        assert np.isfinite(found.readout_effect[i]).all(), name
+        assert np.isfinite(result.readout_effect[i]).all(), name
         if measure:
-            assert np.isnan(found.edge_effect[i]).all(), name
-            assert np.isnan(found.edge_effect_se[i]).all(), name
+            assert np.isnan(result.edge_effect[i]).all(), name
+            assert np.isnan(result.edge_effect_se[i]).all(), name
         else:
-            np.testing.assert_array_equal(abs(found.edge_effect[i]), edges, name)
-            np.testing.assert_array_equal(found.edge_effect_se[i], errors, name)
+            np.testing.assert_array_equal(abs(result.edge_effect[i]), edges, name)
+            np.testing.assert_array_equal(result.edge_effect_se[i], errors, name)
         assert np.isnan(errors[~case.allowed]).all(), name
         if len(case.prompts) > 1:
             assert (errors[case.allowed] >= 0).all(), name
-            assert np.isfinite(found.readout_effect_se[i]).all(), name
+            assert np.isfinite(result.readout_effect_se[i]).all(), name
         else:
             assert np.isnan(errors).all(), f"{name}: one prompt has no standard error"
 
@@ -310,12 +310,12 @@ def oracle(name, case, runs):
         options = {"observe_all": case.observe_all, "seed": case.seed, "runs": runs}
         if ablation.scope == "direct":
             each, effect = oracle_edges(case.model, prompts, ablation, spec.measure, **options)
-            one, effect = each.mean(-1), effect.mean(-1)
+            single, effect = each.mean(-1), effect.mean(-1)
         else:
-            one, _, effect = oracle_influence(
+            single, _, effect = oracle_influence(
                 case.model, prompts, ablation.replacement, spec.measure, name=label, **options
             )
-        edges.append(abs(one))
+        edges.append(abs(single))
         effects.append(effect)
     return np.mean(edges, axis=0), np.mean(effects, axis=0)
 
@@ -326,12 +326,12 @@ def oracle(name, case, runs):
 @given(case=doubles(prompts=st.integers(1, 2), layers=(2, 1), heads=(2, 1)))
 def test_agrees_with_the_naive_oracle(names, case):
     case = case.enough_for(*names)
-    found = case.measure(methods_of(names))
+    result = case.measure(methods_of(names))
     # Cosine distances of 1e-16 cannot be told from 0 by their definition.
     agree = functools.partial(np.testing.assert_allclose, rtol=1e-7, atol=1e-9)
     runs = {}
-    agree(found.readout_value, oracle_readouts(case.model, case.prompts, runs))
-    for name, changes, effect in zip(names, found.influence, found.readout_effect, strict=True):
+    agree(result.readout_value, oracle_readouts(case.model, case.prompts, runs))
+    for name, changes, effect in zip(names, result.influence, result.readout_effect, strict=True):
         method = shipped()[name].method
         known = method.estimator in ("exact", *SLOPES)  # others have oracles of their own
         if known or method.scope == "direct":
@@ -341,12 +341,12 @@ def test_agrees_with_the_naive_oracle(names, case):
             agree(changes, edges, err_msg=name)
 
 
-def _check_bits(names, case, found: Influence):
+def _check_bits(names, case, result: Influence):
     torch.manual_seed(5)  # the streams of the libraries have no part in it
     np.random.seed(5)
     random.seed(5)
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-    equal(case.measure(methods_of(names)), found)
+    equal(case.measure(methods_of(names)), result)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (np.random.get_state()[1] == before[1]).all()
     assert random.getstate() == before[2]
@@ -366,52 +366,52 @@ def test_how_it_is_measured_does_not_matter(names, case, times, budget, at_once,
     """Prompts in another order and several times, some sources, other chunks: on one model."""
     case = case.enough_for(*names)
     with left_alone(case):
-        one = case.measure(methods_of(names))
-        _check_order(names, case, one, data)
-        _check_duplicates(names, case, one, times)
-        _check_some_sources(names, case, one, data)
-        _check_chunks(names, case, one, budget, at_once)
+        alone = case.measure(methods_of(names))
+        _check_order(names, case, alone, data)
+        _check_duplicates(names, case, alone, times)
+        _check_some_sources(names, case, alone, data)
+        _check_chunks(names, case, alone, budget, at_once)
 
 
-def _check_order(names, case, one: Influence, data):
+def _check_order(names, case, single: Influence, data):
     order = np.array(data.draw(st.permutations(range(len(case.prompts)))))
-    close(case.measure(methods_of(names), prompts=case.prompts.take(order)), one)
+    close(case.measure(methods_of(names), prompts=case.prompts.take(order)), single)
 
 
-def _check_duplicates(names, case, one: Influence, times):
+def _check_duplicates(names, case, single: Influence, times):
     twice = case.prompts.take(np.tile(np.arange(len(case.prompts)), times))
-    close(case.measure(methods_of(names), prompts=twice), one, MEANS)
+    close(case.measure(methods_of(names), prompts=twice), single, MEANS)
 
 
-def _check_some_sources(names, case, one: Influence, data):
-    n = one.influence.shape[-1]
+def _check_some_sources(names, case, single: Influence, data):
+    n = single.influence.shape[-1]
     first = data.draw(st.integers(0, n - 1))
     some = range(first, data.draw(st.integers(first + 1, n)))
     others = [source for source in range(n) if source not in some]
-    expected = {field: getattr(one, field).copy() for field in OF_ABLATIONS}
+    expected = {field: getattr(single, field).copy() for field in OF_ABLATIONS}
     for field, values in expected.items():
         source = 2 if field.startswith("readout") else 1
         np.moveaxis(values, source, 0)[others] = np.nan
-    found = case.measure(methods_of(names), sources=some)
-    close(found, dataclasses.replace(one, **expected))
+    result = case.measure(methods_of(names), sources=some)
+    close(result, dataclasses.replace(single, **expected))
 
 
-def _check_chunks(names, case, one: Influence, budget, at_once):
+def _check_chunks(names, case, single: Influence, budget, at_once):
     if budget < 2**30:
-        close(case.measure(methods_of(names), memory_budget=budget), one)
+        close(case.measure(methods_of(names), memory_budget=budget), single)
     with pytest.MonkeyPatch.context() as patch:
         for module, key in chunking_constants():
             patch.setattr(module, key, at_once)
-        close(case.measure(methods_of(names)), one)
+        close(case.measure(methods_of(names)), single)
 
 
 def chunking_constants():
     """Every number of the engine that says how much goes through at once."""
-    found = []
+    results = []
     for info in pkgutil.iter_modules(engine.__path__, "cntbench.engine."):
         module = importlib.import_module(info.name)
-        found += [(module, key) for key in vars(module) if key.endswith("_AT_ONCE")]
-    return found
+        results += [(module, key) for key in vars(module) if key.endswith("_AT_ONCE")]
+    return results
 
 
 def test_there_are_chunking_constants_to_vary():
@@ -573,12 +573,12 @@ def test_influence_runs_along_edges_that_carry_something(names, case, data):
         biased = len(parts(layer.outer)) > 1  # without, the constant is zero
         speechless.append(fate == "mute" or (fate == "deaf" and not biased))
 
-    found = case.measure(methods_of(names), model=case.with_weights(maim))
+    result = case.measure(methods_of(names), model=case.with_weights(maim))
     mute = np.array(speechless)
     unmoved = np.array([fate != "live" for fate in fates])
     direct = case.allowed & ~mute[:, None] & ~unmoved[None, :]
     for name, method, changes, effect in zip(
-        names, methods_of(names), found.influence, found.readout_effect, strict=True
+        names, methods_of(names), result.influence, result.readout_effect, strict=True
     ):
         if method.uses("contributions"):
             continue  # what somebody reads is no effect
@@ -595,8 +595,8 @@ def test_influence_runs_along_edges_that_carry_something(names, case, data):
 @given(case=cases())
 def test_noise_of_no_scale_changes_nothing(measure, case):
     rule = noise.Parameters(scale=0.0, population="clean")
-    found = case.measure(methods(rule, measure))
-    nothing_changes(found, case)
+    result = case.measure(methods(rule, measure))
+    nothing_changes(result, case)
 
 
 @EVERY_MEASURE
@@ -607,8 +607,8 @@ def test_donors_that_are_the_prompts_themselves_change_nothing(measure, case):
     same = dataclasses.replace(case.prompts, reference=clean.copy(), other=clean.copy())
     for donor in ("reference", "other"):
         rule = resample.Parameters(donor=donor)
-        found = case.measure(methods(rule, measure), prompts=same)
-        nothing_changes(found, case)
+        result = case.measure(methods(rule, measure), prompts=same)
+        nothing_changes(result, case)
 
 
 @EVERY_MEASURE
@@ -617,8 +617,8 @@ def test_donors_that_are_the_prompts_themselves_change_nothing(measure, case):
 def test_the_mean_of_equal_prompts_is_the_prompt_itself(measure, case):
     rule = mean.Parameters(population="clean", over=("prompt",))
     equal = dataclasses.replace(case.prompts.take(np.array([0, 0])), index=np.arange(2))
-    found = case.measure(methods(rule, measure), prompts=equal)
-    nothing_changes(found, case)
+    result = case.measure(methods(rule, measure), prompts=equal)
+    nothing_changes(result, case)
 
 
 @FEW
@@ -643,20 +643,22 @@ def test_ablations_that_are_measured_together_do_not_mix(case, data):
 @FEW
 @given(case=doubles(prompts=st.integers(2, 4)))
 def test_means_and_standard_errors_are_those_over_prompts(case):
-    asked = methods(zero.Parameters(), "relative_l2")
-    whole = case.measure(asked)
-    each = [case.measure(asked, prompts=case.prompts.take([i])) for i in range(len(case.prompts))]
+    ablations = methods(zero.Parameters(), "relative_l2")
+    whole = case.measure(ablations)
+    each = [
+        case.measure(ablations, prompts=case.prompts.take([i])) for i in range(len(case.prompts))
+    ]
     for value, error in [
         ("edge_effect", "edge_effect_se"),
         ("readout_value", "readout_se"),
         ("readout_effect", "readout_effect_se"),
     ]:
-        single = np.stack([getattr(one, value) for one in each])
+        single = np.stack([getattr(item, value) for item in each])
         expected = single.std(axis=0, ddof=1) / np.sqrt(len(each))
         np.testing.assert_allclose(getattr(whole, value), single.mean(axis=0), rtol=1e-7, atol=1e-9)
         np.testing.assert_allclose(getattr(whole, error), expected, rtol=1e-7, atol=1e-9)
-    targets = case.measure(asked[:2])
-    single = np.stack([one.influence[:2] for one in each])
+    targets = case.measure(ablations[:2])
+    single = np.stack([item.influence[:2] for item in each])
     expected = single.std(axis=0, ddof=1) / np.sqrt(len(each))
     np.testing.assert_allclose(targets.influence, single.mean(axis=0), rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(targets.influence_se, expected, rtol=1e-7, atol=1e-9)
@@ -685,26 +687,26 @@ def test_several_draws_are_the_mean_over_single_ones(case, draws, data):
             [noise.Parameters(scale=1.0, population="clean"), resample.Parameters(donor="other")]
         )
     )
-    asked = methods(rule, "relative_l2")[:-1]
-    several = [dataclasses.replace(one, draws=draws) for one in asked]
-    whole = case.measure([asked[0], *several])
+    ablations = methods(rule, "relative_l2")[:-1]
+    several = [dataclasses.replace(item, draws=draws) for item in ablations]
+    whole = case.measure([ablations[0], *several])
     each = []
     for draw in range(draws):
         other = np.roll(case.prompts.tokens, -1 - draw, axis=0)
         named = [
-            dataclasses.replace(one, name=f"{one.name}#{draw}" if draw else one.name)
-            for one in asked
+            dataclasses.replace(item, name=f"{item.name}#{draw}" if draw else item.name)
+            for item in ablations
         ]
         each.append(case.measure(named, prompts=dataclasses.replace(case.prompts, other=other)))
     for field in ("influence", "readout_effect", "edge_effect"):
-        single = np.mean([getattr(one, field) for one in each], axis=0)
-        found = getattr(whole, field)
+        single = np.mean([getattr(item, field) for item in each], axis=0)
+        result = getattr(whole, field)
         if field == "influence":  # of a mean effect, the absolute value
-            effects = np.mean([one.edge_effect for one in each], axis=0)
+            effects = np.mean([item.edge_effect for item in each], axis=0)
             single = np.where(np.isnan(effects), single, abs(effects))
-        np.testing.assert_allclose(found[1:], single, rtol=1e-7, atol=1e-9, err_msg=field)
+        np.testing.assert_allclose(result[1:], single, rtol=1e-7, atol=1e-9, err_msg=field)
         alone = getattr(each[0], field)[0]
-        np.testing.assert_allclose(found[0], alone, rtol=1e-7, atol=1e-9, err_msg=field)
+        np.testing.assert_allclose(result[0], alone, rtol=1e-7, atol=1e-9, err_msg=field)
     if case.allowed.any():
         first, mean_of_all = whole.influence[:2, case.allowed]
         assert (abs(first - mean_of_all) > 1e-9).any()

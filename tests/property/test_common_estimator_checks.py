@@ -32,24 +32,24 @@ def methods(name: str, rule=None) -> list[Ablation]:
     steps = 2 if "steps" in file.USES else None
     given = {"estimator": name, "steps": steps}
     rule = zero.Parameters() if rule is None else rule
-    found = []
+    results = []
     if "readout" in file.OBSERVES:
-        found.append(Ablation("a", rule, None, "direct", "readout", **given))
+        results.append(Ablation("a", rule, None, "direct", "readout", **given))
     if "target" in file.OBSERVES:
         measure = measures()["relative_l2"].measure
-        found += [Ablation("a", rule, measure, scope, **given) for scope in ("total", "direct")]
-    return found
+        results += [Ablation("a", rule, measure, scope, **given) for scope in ("total", "direct")]
+    return results
 
 
 def measured(name, model, *, prompts=PROMPTS, rule=None, **options) -> list[np.ndarray]:
     """Effects of all edges, prompt by prompt, dims ``source, target, prompt``."""
-    found = []
+    results = []
     for method in methods(name, rule):
         request = Request(model, prompts, [method], keep=("prompts",), **options)
         by_prompt = influence(request).kept
         kind = "edge_effect" if method.observable == "readout" else "influence"
-        found.append(by_prompt[f"{kind}_by_prompt"][0])
-    return found
+        results.append(by_prompt[f"{kind}_by_prompt"][0])
+    return results
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -59,7 +59,7 @@ def model(request):
 
 
 @pytest.fixture(scope="module")
-def one():
+def parallel_model():
     """One of them, whose MLPs read the heads beside them."""
     return decoder(random_model("gpt2", layers=2, dtype=torch.float64))
 
@@ -84,18 +84,18 @@ def test_effects_on_the_readout_have_both_signs_unless_it_says_that_they_have_no
 @EVERY
 def test_every_feasible_edge_and_no_other_has_a_number(name, model):
     edge = feasible(model.components)
-    for found in measured(name, model):
-        assert np.isfinite(found[edge]).all()
-        assert np.isnan(found[~edge]).all()
-        assert np.ptp(found[edge]) > 0, "it tells edges apart"
+    for result in measured(name, model):
+        assert np.isfinite(result[edge]).all()
+        assert np.isnan(result[~edge]).all()
+        assert np.ptp(result[edge]) > 0, "it tells edges apart"
 
 
 @EVERY
-def test_the_order_and_the_number_of_prompts_do_not_matter(name, one):
+def test_the_order_and_the_number_of_prompts_do_not_matter(name, parallel_model):
     order = [2, 0, 1]
     for first, again in zip(
-        measured(name, one),
-        measured(name, one, prompts=PROMPTS.take(order), memory_budget=1),
+        measured(name, parallel_model),
+        measured(name, parallel_model, prompts=PROMPTS.take(order), memory_budget=1),
         strict=True,
     ):
         np.testing.assert_allclose(again, first[..., order], rtol=1e-7, atol=1e-10)
@@ -113,24 +113,26 @@ def test_some_sources_and_targets_are_those_of_all(name, model):
 
 
 @EVERY
-def test_the_same_input_gives_the_same_bits(name, one):
-    for first, again in zip(measured(name, one), measured(name, one), strict=True):
+def test_the_same_input_gives_the_same_bits(name, parallel_model):
+    for first, again in zip(
+        measured(name, parallel_model), measured(name, parallel_model), strict=True
+    ):
         np.testing.assert_array_equal(first, again)
 
 
 @EVERY
-def test_a_change_of_nothing_has_no_effect(name, one):
+def test_a_change_of_nothing_has_no_effect(name, parallel_model):
     if "contributions" in under_test("estimator")[name].module.USES:
         return  # nothing is changed
     rule = noise.Parameters(scale=0.0, population="clean")
-    edge = feasible(one.components)
-    for found in measured(name, one, rule=rule):
-        assert (abs(found[edge]) < 1e-9).all()
+    edge = feasible(parallel_model.components)
+    for result in measured(name, parallel_model, rule=rule):
+        assert (abs(result[edge]) < 1e-9).all()
 
 
 @EVERY
-def test_its_work_can_be_counted_and_grows_with_the_prompts(name, one):
+def test_its_work_can_be_counted_and_grows_with_the_prompts(name, parallel_model):
     for method in methods(name):
-        request = Request(one, PROMPTS, [method])
+        request = Request(parallel_model, PROMPTS, [method])
         few = predicted_work(replace(request, prompts=PROMPTS.take([0])))
         assert predicted_work(request).flops == 3 * few.flops > 0

@@ -78,10 +78,10 @@ def special(case: str) -> Case:
 @every_metric
 @given(case=films())
 def test_agrees_with_its_reference_and_keeps_its_range(plugin: Plugin, case: Case):
-    found = case.compute(plugin)
-    np.testing.assert_allclose(found, case.by_reference(plugin), rtol=1e-9, atol=1e-12)
+    values = case.compute(plugin)
+    np.testing.assert_allclose(values, case.by_reference(plugin), rtol=1e-9, atol=1e-12)
     metric = plugin.module.METRIC
-    defined = found[~np.isnan(found)]
+    defined = values[~np.isnan(values)]
     assert (defined >= metric.lower - 1e-9).all()
     assert (defined <= metric.upper + 1e-9).all()
 
@@ -113,10 +113,10 @@ def test_is_defined_on_special_graphs_without_warnings(plugin: Plugin, kind: str
     case = special(kind)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = case.compute(plugin)
-    np.testing.assert_allclose(found, case.by_reference(plugin), rtol=1e-9, atol=1e-12)
+        values = case.compute(plugin)
+    np.testing.assert_allclose(values, case.by_reference(plugin), rtol=1e-9, atol=1e-12)
     metric = plugin.module.METRIC
-    later = found[1:, :1] if metric.per == "lag" else found[1:]  # what two checkpoints allow
+    later = values[1:, :1] if metric.per == "lag" else values[1:]  # what two checkpoints allow
     if kind == "complete":
         assert not np.isnan(later).all()
     if kind != "no edge" and not metric.undefined:
@@ -129,11 +129,11 @@ def test_leading_dims_are_kept(plugin: Plugin):
     nodes = components(3, 2, parallel=True)
     weights = np.where(feasible(nodes), rng.random((2, 3, 4, len(nodes), len(nodes))), np.nan)
     step, layer = np.array([0, 1, 4, 9]), np.array([node.layer for node in nodes])
-    found = computed(plugin, weights, step, layer)
+    values = computed(plugin, weights, step, layer)
     for i in range(2):
         for j in range(3):
             alone = computed(plugin, weights[i, j], step, layer)
-            np.testing.assert_allclose(found[i, j], alone, rtol=1e-12, atol=1e-15)
+            np.testing.assert_allclose(values[i, j], alone, rtol=1e-12, atol=1e-15)
 
 
 @every_metric
@@ -167,16 +167,16 @@ def test_checkpoints_that_do_not_count_are_gaps_and_are_stepped_over():
 
 def test_a_film_without_a_checkpoint_that_counts_is_all_gaps():
     film = random_film()
-    found = film_metrics(film["influence"], np.zeros(3, dtype=bool))
-    assert set(found) == {plugin.name for plugin in METRICS}
-    assert all(found[name].isnull().all() for name in found)
+    metrics = film_metrics(film["influence"], np.zeros(3, dtype=bool))
+    assert set(metrics) == {plugin.name for plugin in METRICS}
+    assert all(metrics[name].isnull().all() for name in metrics)
 
 
 def test_a_film_has_the_dims_and_labels_of_what_its_metrics_are_about():
     film = random_film()
-    found = film_metrics(film["influence"], np.ones(3, dtype=bool))
-    assert set(found) == {plugin.name for plugin in METRICS}
+    metrics = film_metrics(film["influence"], np.ones(3, dtype=bool))
+    assert set(metrics) == {plugin.name for plugin in METRICS}
     for plugin in METRICS:
         dims = ("task", "ablation", *DIMS[plugin.module.METRIC.per])
-        assert found[plugin.name].dims == dims
-        assert found[plugin.name].attrs["comment"] == plugin.summary
+        assert metrics[plugin.name].dims == dims
+        assert metrics[plugin.name].attrs["comment"] == plugin.summary

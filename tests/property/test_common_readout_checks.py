@@ -61,8 +61,8 @@ def test_what_is_declared(name):
 @pytest.mark.parametrize("name", FILES)
 def test_it_is_the_mean_of_its_plain_definition(model, positions, name):
     streams, targets, decoys = positions
-    found = readout(model, streams, Answers(targets, decoys), [name])[name]
-    assert (found.dtype, found.shape) == (torch.float64, (2, 3))
+    values = readout(model, streams, Answers(targets, decoys), [name])[name]
+    assert (values.dtype, values.shape) == (torch.float64, (2, 3))
     for run, prompt in itertools.product(range(2), range(3)):
         each = [
             plain(
@@ -74,7 +74,7 @@ def test_it_is_the_mean_of_its_plain_definition(model, positions, name):
             )
             for place in range(4)
         ]
-        assert found[run, prompt].item() == pytest.approx(sum(each) / 4)
+        assert values[run, prompt].item() == pytest.approx(sum(each) / 4)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -110,8 +110,8 @@ def test_it_reads_what_it_declares_and_no_more(model, positions, name, monkeypat
 def test_its_gradient_is_the_derivative_of_its_plain_definition(model, positions, name):
     streams, targets, decoys = positions
     normed, clean = model.final_norm(streams).split(1)
-    found = gradient(model, normed, Answers(targets, decoys), name, clean)
-    assert found.shape == normed.shape
+    slopes = gradient(model, normed, Answers(targets, decoys), name, clean)
+    assert slopes.shape == normed.shape
     step = 1e-6
     for prompt, place, entry in itertools.product(range(3), range(4), (0, 7, 15)):
         sides = []
@@ -122,7 +122,7 @@ def test_its_gradient_is_the_derivative_of_its_plain_definition(model, positions
             before = model.unembed(clean[0, prompt, place])
             sides.append(plain(name, model.unembed(stream), *tokens, before))
         slope = (sides[0] - sides[1]) / (2 * step) / 4  # of the mean over four positions
-        assert found[0, prompt, place, entry].item() == pytest.approx(slope, rel=1e-6, abs=1e-8)
+        assert slopes[0, prompt, place, entry].item() == pytest.approx(slope, rel=1e-6, abs=1e-8)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -154,11 +154,11 @@ def test_a_set_of_one_token_is_that_token(model, positions, name):
 @pytest.mark.parametrize("name", FILES)
 def test_the_order_of_a_set_does_not_matter(model, positions, name):
     streams, targets, decoys = positions
-    found = [
+    results = [
         readout(model, streams, Answers(as_set(*pair), as_set(decoys)), [name])[name]
         for pair in ((targets, (targets + 1) % 17), ((targets + 1) % 17, targets))
     ]
-    torch.testing.assert_close(*found)
+    torch.testing.assert_close(*results)
 
 
 @pytest.mark.parametrize("name", SMOOTH)
@@ -166,7 +166,7 @@ def test_the_gradient_of_sets_is_the_derivative_of_the_value(model, positions, n
     streams, targets, decoys = positions
     answers = Answers(as_set(targets, (targets + 1) % 17), as_set(decoys), summed=True)
     normed, clean = model.final_norm(streams).split(1)
-    found = gradient(model, normed, answers, name, clean)
+    slopes = gradient(model, normed, answers, name, clean)
     direction = torch.randn(normed.shape, generator=torch.Generator().manual_seed(1)).to(normed)
     sides = []
     for sign in (1, -1):
@@ -180,5 +180,5 @@ def test_the_gradient_of_sets_is_the_derivative_of_the_value(model, positions, n
         sides.append(FILES[name].module.value(at)[1].sum(dim=-1))
     slope = (sides[0] - sides[1]) / 2e-6
     torch.testing.assert_close(
-        (found[0] * direction[0]).sum(dim=(1, 2)), slope, rtol=1e-6, atol=1e-8
+        (slopes[0] * direction[0]).sum(dim=(1, 2)), slope, rtol=1e-6, atol=1e-8
     )

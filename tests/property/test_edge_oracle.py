@@ -84,8 +84,8 @@ def rounding(rule):
     return 1e-7 if isinstance(rule, noise.Parameters) else 1e-9
 
 
-def close(found, expected, rtol=1e-7, atol=1e-9):
-    np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
+def close(actual, expected, rtol=1e-7, atol=1e-9):
+    np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
 
 
 @settings(max_examples=10)
@@ -96,7 +96,7 @@ def test_direct_effects_equal_the_oracle(workload, rule, measure, through, obser
     model, prompts = workload
     assume_spread(rule, prompts)
     ablation = Ablation("a", rule, MEASURES[measure], scope="direct", through=through)
-    found = influence(
+    result = influence(
         Request(
             decoder(model),
             prompts,
@@ -110,9 +110,9 @@ def test_direct_effects_equal_the_oracle(workload, rule, measure, through, obser
         model, prompts, ablation, measure, observe_all=observe_all, seed=seed
     )
     # Near 0 the cosine distance of the oracle, 1 − cos, is a difference of near equals.
-    close(found.influence[0], edges.mean(-1), atol=1e-7 if measure == "cosine" else rounding(rule))
-    close(found.readout_effect[0], effects.mean(-1), atol=rounding(rule))
-    assert np.isnan(found.edge_effect).all()
+    close(result.influence[0], edges.mean(-1), atol=1e-7 if measure == "cosine" else rounding(rule))
+    close(result.readout_effect[0], effects.mean(-1), atol=rounding(rule))
+    assert np.isnan(result.edge_effect).all()
 
 
 @settings(max_examples=10)
@@ -121,11 +121,11 @@ def test_patched_edges_equal_the_oracle(workload, rule, effects, through, seed):
     model, prompts = workload
     assume_spread(rule, prompts)
     ablation = Ablation("a", rule, scope="direct", observable="readout", through=through)
-    found = influence(Request(decoder(model), prompts, [ablation], effects=effects, seed=seed))
+    result = influence(Request(decoder(model), prompts, [ablation], effects=effects, seed=seed))
     edges, direct = oracle_edges(model, prompts, ablation, None, seed=seed, effects=effects)
-    close(found.edge_effect[0], edges.mean(-1), atol=rounding(rule))
-    close(found.influence[0], abs(edges.mean(-1)), atol=rounding(rule))
-    close(found.readout_effect[0], direct.mean(-1), atol=rounding(rule))
+    close(result.edge_effect[0], edges.mean(-1), atol=rounding(rule))
+    close(result.influence[0], abs(edges.mean(-1)), atol=rounding(rule))
+    close(result.readout_effect[0], direct.mean(-1), atol=rounding(rule))
 
 
 @settings(max_examples=8)
@@ -142,12 +142,12 @@ def test_gradient_estimates_equal_derivatives_of_the_patched_model(workload, rul
         estimator="eap_ig" if steps else "eap",
         steps=steps or None,
     )
-    found = influence(Request(decoder(model), prompts, [ablation], effects=effects))
+    result = influence(Request(decoder(model), prompts, [ablation], effects=effects))
     edges, direct = oracle_edges(model, prompts, ablation, None, effects=effects)
-    close(found.edge_effect[0], edges.mean(-1), atol=rounding(rule))
-    close(found.influence[0], abs(edges.mean(-1)), atol=rounding(rule))
-    asked = [known_readouts().index(name) for name in effects]
-    close(found.readout_effect[0, asked], direct.mean(-1)[asked], atol=rounding(rule))
+    close(result.edge_effect[0], edges.mean(-1), atol=rounding(rule))
+    close(result.influence[0], abs(edges.mean(-1)), atol=rounding(rule))
+    indices = [known_readouts().index(name) for name in effects]
+    close(result.readout_effect[0, indices], direct.mean(-1)[indices], atol=rounding(rule))
 
 
 METHODS = [
@@ -200,12 +200,14 @@ def test_direct_is_total_where_no_detour_exists(workload, rule, measure, observe
     model, prompts = decoder(workload[0]), workload[1]
     total = Ablation("a", rule, MEASURES[measure])
     direct = Ablation("a", rule, MEASURES[measure], scope="direct")
-    found = influence(Request(model, prompts, [total, direct], observe_all=observe_all)).influence
+    influences = influence(
+        Request(model, prompts, [total, direct], observe_all=observe_all)
+    ).influence
     edge = feasible(model.components)
     alone = edge & (edge.astype(int) @ edge.astype(int) == 0)
     assert alone.any() == edge.any()
     # A cosine distance of nothing is the square of rounding.
-    close(found[0][alone], found[1][alone])
+    close(influences[0][alone], influences[1][alone])
 
 
 def test_direct_is_not_total_where_a_detour_exists():
@@ -290,9 +292,9 @@ def test_gim_and_atp_star_are_exact_into_the_last_layer_of_a_linear_model(model)
 def test_edges_carry_effects_of_either_sign():
     model = decoder(random_gpt_neox(layers=3, dtype=torch.float64))
     ablation = Ablation("a", zero.Parameters(), scope="direct", observable="readout")
-    found = influence(Request(model, random_prompts(), [ablation])).edge_effect[0]
-    assert (found[feasible(model.components)] > 0).any()
-    assert (found[feasible(model.components)] < 0).any()
+    effects = influence(Request(model, random_prompts(), [ablation])).edge_effect[0]
+    assert (effects[feasible(model.components)] > 0).any()
+    assert (effects[feasible(model.components)] < 0).any()
 
 
 @settings(max_examples=15)

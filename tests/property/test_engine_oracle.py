@@ -67,7 +67,7 @@ def workloads(draw, **kind):
 def test_the_engine_equals_the_oracle(workload, methods, observe_all, seed):
     model, prompts = workload
     ablations = [Ablation(f"a{i}", r, MEASURES[m]) for i, (r, m) in enumerate(methods)]
-    found = influence(
+    result = influence(
         Request(
             decoder(model),
             prompts,
@@ -85,9 +85,9 @@ def test_the_engine_equals_the_oracle(workload, methods, observe_all, seed):
         # Near 0 the cosine distance of the oracle, 1 − cos, is a difference of near equals, as is
         # the variance of states that hardly differ: noise of that spread is known to its root.
         exact = 1e-7 if isinstance(rule, noise.Parameters) else 1e-10
-        close(found.influence[i], expected, atol=1e-7 if measure == "cosine" else exact)
-        close(found.readout_value, values)
-        close(found.readout_effect[i], effects, atol=exact)
+        close(result.influence[i], expected, atol=1e-7 if measure == "cosine" else exact)
+        close(result.readout_value, values)
+        close(result.readout_effect[i], effects, atol=exact)
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "llama"])
@@ -96,14 +96,14 @@ def test_single_precision_is_within_its_rounding(architecture):
     prompts = random_prompts(count=3, length=12, scored=5, vocabulary=40)
     ablation = Ablation("zero", zero.Parameters(), relative_l2.measure)
     single = decoder(random_model(architecture, **shape))
-    found = influence(
+    result = influence(
         Request(single, prompts, [ablation], effects=known_readouts(), readouts=known_readouts())
     )
     exact = random_model(architecture, **shape, dtype=torch.float64)
     expected, values, effects = oracle_influence(exact, prompts, zero.Parameters(), "relative_l2")
-    close(found.influence[0], expected, rtol=1e-5, atol=1e-6)
-    close(found.readout_value, values, rtol=1e-5, atol=1e-6)
-    close(found.readout_effect[0], effects, rtol=1e-5, atol=1e-5)
+    close(result.influence[0], expected, rtol=1e-5, atol=1e-6)
+    close(result.readout_value, values, rtol=1e-5, atol=1e-6)
+    close(result.readout_effect[0], effects, rtol=1e-5, atol=1e-5)
 
 
 class Itself(Replacement):
@@ -129,7 +129,7 @@ def test_a_component_s_own_output_changes_exactly_nothing(workload, measure, obs
         Ablation("itself", Itself(), MEASURES[measure]),
         Ablation("other", resample.Parameters(donor="other"), MEASURES[measure]),
     ]
-    found = influence(
+    result = influence(
         Request(
             decoder(model),
             prompts,
@@ -139,8 +139,8 @@ def test_a_component_s_own_output_changes_exactly_nothing(workload, measure, obs
             readouts=known_readouts(),
         )
     )
-    assert np.nanmax(np.abs(found.influence[0]), initial=0) == 0
-    assert np.abs(found.readout_effect[0]).max() == 0
+    assert np.nanmax(np.abs(result.influence[0]), initial=0) == 0
+    assert np.abs(result.readout_effect[0]).max() == 0
 
 
 @pytest.mark.parametrize("vocabulary", [33, 1024, 1025, 3000])
@@ -149,12 +149,12 @@ def test_a_component_s_own_output_changes_nothing_over_a_large_vocabulary(vocabu
     model = random_gpt_neox(layers=2, heads=3, vocabulary=vocabulary)
     prompts = random_prompts(count=7, length=33, scored=31, vocabulary=vocabulary)
     ablation = Ablation("itself", Itself(), relative_l2.measure)
-    found = influence(
+    result = influence(
         Request(
             decoder(model), prompts, [ablation], effects=known_readouts(), readouts=known_readouts()
         )
     )
-    assert np.abs(found.readout_effect).max() == 0
+    assert np.abs(result.readout_effect).max() == 0
 
 
 @settings(deadline=None, max_examples=20)
@@ -189,17 +189,17 @@ def test_threads_do_not_matter_in_single_precision(observe_all):
     model = decoder(random_gpt_neox(layers=3, heads=4, width=16, mlp=128, vocabulary=40))
     prompts = random_prompts(count=9, length=33, scored=11, vocabulary=40)
     ablation = Ablation("zero", zero.Parameters(), relative_l2.measure)
-    found = []
+    results = []
     before = torch.get_num_threads()
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            found.append(influence(Request(model, prompts, [ablation], observe_all=observe_all)))
+            results.append(influence(Request(model, prompts, [ablation], observe_all=observe_all)))
     finally:
         torch.set_num_threads(before)
-    for other in found[1:]:
-        close(other.influence, found[0].influence, rtol=1e-6, atol=1e-6)
-        close(other.readout_effect, found[0].readout_effect, rtol=1e-6, atol=1e-6)
+    for other in results[1:]:
+        close(other.influence, results[0].influence, rtol=1e-6, atol=1e-6)
+        close(other.readout_effect, results[0].readout_effect, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("rules", "observe_all"), [("zero", False), ("all", False), ("all", True)])

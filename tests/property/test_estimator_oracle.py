@@ -52,11 +52,11 @@ def test_rules_for_the_way_back_are_those_of_the_oracle(model, estimator):
     rule = resample.Parameters(donor="reference")
     ablation = Ablation("a", rule, **READOUT, estimator=estimator)
     effects = ("cross_entropy",)
-    found = influence(Request(decoder(model), prompts, [ablation], effects=effects))
+    result = influence(Request(decoder(model), prompts, [ablation], effects=effects))
     expected, _ = oracle_edges(model, prompts, ablation, None, effects=effects)
-    np.testing.assert_allclose(found.edge_effect[0], expected[..., 0], rtol=1e-7, atol=1e-10)
+    np.testing.assert_allclose(result.edge_effect[0], expected[..., 0], rtol=1e-7, atol=1e-10)
     eap = edge_effects(decoder(model), prompts, rule, estimator="eap")
-    assert not np.allclose(found.edge_effect[0], eap, equal_nan=True, rtol=1e-2)
+    assert not np.allclose(result.edge_effect[0], eap, equal_nan=True, rtol=1e-2)
 
 
 def test_relevance_is_defined_where_hidden_units_are_zero():
@@ -107,7 +107,7 @@ def test_over_activations_each_block_goes_from_replaced_to_clean(model):
     steps, prompts = 2, random_prompts(count=1, length=4, scored=2)
     rule = resample.Parameters(donor="reference")
     given = {"estimator": "eap_ig_activations", "steps": steps}
-    found = edge_effects(decoder(model), prompts, rule, **given)
+    effects = edge_effects(decoder(model), prompts, rule, **given)
     oracle = HeldOracle(model)
     with torch.no_grad():
         embedded = oracle.embed(prompts.tokens[0])
@@ -132,7 +132,7 @@ def test_over_activations_each_block_goes_from_replaced_to_clean(model):
                 }
                 slopes.append(oracle.slope(embedded, target, change, read))
             oracle.held = None
-            assert found[s, t] == pytest.approx(np.mean(slopes), rel=1e-7, abs=1e-10)
+            assert effects[s, t] == pytest.approx(np.mean(slopes), rel=1e-7, abs=1e-10)
 
 
 @pytest.mark.parametrize("scope", ["total", "direct"])
@@ -147,8 +147,8 @@ def test_linear_effects_on_targets_are_the_limit_of_small_changes(model, scope):
         Ablation("a", rule, measure, scope, estimator="linear"),
         Ablation("a", small, measure, scope),
     ]
-    found = influence(Request(view, prompts, methods, observe_all=scope == "total"))
-    linear, exact = found.influence
+    result = influence(Request(view, prompts, methods, observe_all=scope == "total"))
+    linear, exact = result.influence
     np.testing.assert_allclose(linear, 1e5 * exact, rtol=1e-3)
     # So is the change of the final stream, of which readouts are no linear functions.
     tiny = replace(methods[1], estimator="linear")
@@ -184,10 +184,10 @@ class AttentionOracle(EdgeOracle):
 
     def weights(self, embedded, layer):
         """Attention weights of a layer, dims ``head, query, key``."""
-        found = []
-        with torch.no_grad(), self.seen_weights(lambda weights: found.append(weights)):
+        results = []
+        with torch.no_grad(), self.seen_weights(lambda weights: results.append(weights)):
             self.forward(embedded)
-        return found[layer][0]
+        return results[layer][0]
 
     def moved_weights(self, layer, head, change):
         """The weights of one head are changed."""
@@ -196,9 +196,9 @@ class AttentionOracle(EdgeOracle):
         def see(weights):
             seen.append(weights)
             if len(seen) == layer + 1:
-                one = torch.zeros(len(weights[0]), 1, 1, dtype=weights.dtype)
-                one[head] = 1
-                return weights + one * change
+                weight = torch.zeros(len(weights[0]), 1, 1, dtype=weights.dtype)
+                weight[head] = 1
+                return weights + weight * change
             return None
 
         return self.seen_weights(see)
@@ -247,7 +247,7 @@ def test_atp_star_recomputes_attention_and_goes_around_layers(architecture, laye
     model = random_model(architecture, **shape, dtype=torch.float64)
     prompts = random_prompts(count=1, length=4, scored=2)
     experts = architecture == EXPERTS
-    found = edge_effects(engine(model, experts), prompts, zero.Parameters(), estimator="atp_star")
+    effects = edge_effects(engine(model, experts), prompts, zero.Parameters(), estimator="atp_star")
     oracle = AttentionOracle(model, experts)
     with torch.no_grad():
         embedded = oracle.embed(prompts.tokens[0])
@@ -270,7 +270,7 @@ def test_atp_star_recomputes_attention_and_goes_around_layers(architecture, laye
                     if layer != target[0]
                 ]
                 expected = np.sign(whole) * np.abs(around).sum() / (layers - 1)
-            assert found[s, t] == pytest.approx(expected, rel=1e-7, abs=1e-10)
+            assert effects[s, t] == pytest.approx(expected, rel=1e-7, abs=1e-10)
 
 
 def proximity(part, whole):
@@ -281,7 +281,7 @@ def proximity(part, whole):
 def shares_of(parts, whole):
     """The share of each of some vectors in their sum."""
     near = [proximity(part, whole) for part in parts]
-    return [one / sum(near) if sum(near) else 0.0 for one in near]
+    return [neighbour / sum(near) if sum(near) else 0.0 for neighbour in near]
 
 
 @pytest.mark.parametrize("architecture", [*ARCHITECTURES, "olmo3", "gemma2", EXPERTS])
@@ -290,7 +290,7 @@ def test_information_flow_is_followed_part_by_part(architecture):
     model = random_model(architecture, dtype=torch.float64, heads=2, width=4, mlp=8)
     prompts = random_prompts(count=1, length=4, scored=2)
     experts, rule = architecture == EXPERTS, zero.Parameters()
-    found = edge_effects(engine(model, experts), prompts, rule, estimator="information_flow")
+    effects = edge_effects(engine(model, experts), prompts, rule, estimator="information_flow")
     oracle = AttentionOracle(model, experts)
     nodes, length = oracle.nodes, 4
     embedded = oracle.embed(prompts.tokens[0])
@@ -334,7 +334,7 @@ def test_information_flow_is_followed_part_by_part(architecture):
             into += left[node, i] * np.array(shares_of(parts, written[node][i]))
         for i in range(length):
             flow_into(node, i, into[i])
-    np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-10)
+    np.testing.assert_allclose(effects, expected, rtol=1e-7, atol=1e-10)
 
 
 def read_streams(oracle, embedded):

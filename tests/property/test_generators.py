@@ -127,12 +127,12 @@ def test_the_twin_is_as_long_as_the_prompt(name, data, language, seed):
 def test_the_same_seed_gives_the_same_prompts(name, data, language, seed):
     made = data.draw(parameters(name))
     before = language.vocabulary.copy()
-    one = batch(made, language, 3, seed)
+    prompts = batch(made, language, 3, seed)
     np.random.seed(3)  # NumPy's own stream has no part in it
     np.random.rand(5)
     two = batch(dataclasses.replace(made), Language(before.copy(), language.chain), 3, seed)
     for field in dataclasses.fields(Prompts):
-        assert np.array_equal(getattr(one, field.name), getattr(two, field.name)), field.name
+        assert np.array_equal(getattr(prompts, field.name), getattr(two, field.name)), field.name
     assert (language.vocabulary == before).all()
 
 
@@ -144,9 +144,9 @@ def test_the_first_prompts_do_not_know_how_many_follow(name, data, language, see
     few, many = (batch(made, language, n, seed) for n in (count, count + more))
     for field in dataclasses.fields(Prompts):
         # The last prompt's other one is the first; further ones are taken when they are asked for.
-        found = getattr(few, field.name)
-        if field.name not in {"other", "further"} and found is not None:
-            assert (found == getattr(many, field.name)[:count]).all(), field.name
+        result = getattr(few, field.name)
+        if field.name not in {"other", "further"} and result is not None:
+            assert (result == getattr(many, field.name)[:count]).all(), field.name
 
 
 @EVERY

@@ -49,8 +49,8 @@ def test_total_effects_are_seen_where_the_circuit_says(name, seed):
 
 def _check_total_effects(circuit: Circuit, seed: int) -> None:
     feasible = circuit.truth().feasible
-    found = measure(circuit.decoder("exact", seed), seed=seed)
-    for family, influence in zip(FAMILIES, found.influence, strict=True):
+    result = measure(circuit.decoder("exact", seed), seed=seed)
+    for family, influence in zip(FAMILIES, result.influence, strict=True):
         edges = seen(circuit, family, "total") & feasible
         assert (influence[edges] >= PRESENT).all(), family
         assert (influence[feasible & ~edges] <= ABSENT).all(), family
@@ -63,8 +63,8 @@ def test_total_effects_of_random_dags_are_their_closure(text, seed):
         circuit = Circuit.read(write(Path(folder), text))
     truth = circuit.truth()
     total = truth.total & truth.feasible
-    found = measure(circuit.decoder("exact", seed), seed=seed)
-    for influence in found.influence:
+    result = measure(circuit.decoder("exact", seed), seed=seed)
+    for influence in result.influence:
         # Paths may nearly cancel by chance, so that less is asked for than of the shipped ones.
         assert (influence[total] >= 0.1 * PRESENT).all()
         assert (influence[truth.feasible & ~truth.total] <= ABSENT).all()
@@ -93,12 +93,12 @@ def test_direct_effects_of_random_dags_are_their_edges(text, seed):
 )
 def test_diagnostics_come_out_as_stated(name, scope):
     circuit = shipped()[name]
-    found = measure(circuit.decoder(), scope=scope)
+    result = measure(circuit.decoder(), scope=scope)
     for diagnostic in circuit.diagnostics:
         if diagnostic.scope != scope:
             continue
         for family in FAMILIES:
-            passed = diagnostic.passed(edge(found, circuit, family, *diagnostic.edge))
+            passed = diagnostic.passed(edge(result, circuit, family, *diagnostic.edge))
             assert passed == (family not in diagnostic.fails), (diagnostic, family)
 
 
@@ -107,8 +107,8 @@ def test_realistic_circuits_are_hard_but_not_hopeless(name):
     circuit = shipped()[name]
     truth = circuit.truth()
     total, feasible = truth.total & truth.feasible, truth.feasible
-    found = measure(circuit.decoder("realistic"))
-    for influence in found.influence:
+    result = measure(circuit.decoder("realistic"))
+    for influence in result.influence:
         present, absent = influence[total], influence[feasible & ~total]
         assert np.mean(present[:, None] > absent) > 0.9
         assert absent.max() > 1000 * ABSENT
@@ -175,9 +175,9 @@ def test_a_source_reaches_a_head_by_the_stated_input_only(name, source, target, 
     methods = [method, *(replace(method, name=i, through=(i,)) for i in inputs)]
     tokens = Language(np.arange(circuit.spec.vocabulary))
     prompts = load_catalogue().tasks["random_tokens"].prompts(tokens, count=4, seed=0)
-    found = engine.influence(Request(circuit.decoder(), prompts, methods, seed=0)).influence
+    influences = engine.influence(Request(circuit.decoder(), prompts, methods, seed=0)).influence
     index = circuit.blueprint.index
-    whole, *parts = found[:, index[source], index[target]]
+    whole, *parts = influences[:, index[source], index[target]]
     for part, name_ in zip(parts, inputs, strict=True):
         assert part == pytest.approx(whole if name_ == used else 0, abs=ABSENT)
 
@@ -203,12 +203,12 @@ def test_gates_multiply_what_passes_them():
     rng = np.random.RandomState(0)
     signals = {name: rng.standard_normal((1, 3, 6)) for name in ("L0.H0", "L0.H1")}
     signals[TOKENS] = np.zeros((1, 3, circuit.spec.tokens))
-    found = wiring.signal(signals)
+    values = wiring.signal(signals)
     for position, unit in itertools.product(range(3), range(6)):
         gate = 1 + wiring.inner.weights["L0.H0"][unit] @ signals["L0.H0"][0, position]
         up = wiring.up.weights["L0.H1"][unit] @ signals["L0.H1"][0, position]
         expected = max(gate, 0) * up * wiring.outer[unit, unit]
-        assert found[0, position, unit] == pytest.approx(expected)
+        assert values[0, position, unit] == pytest.approx(expected)
 
 
 def test_an_or_gate_opens_for_either_source_and_closes_without_both():
@@ -244,20 +244,20 @@ def _check_gate(name: str, level: float, open_: bool) -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_induction_circuit_solves_the_induction_task(difficulty, seed):
     circuit = shipped()["induction"]
-    found = measure(circuit.decoder(difficulty, seed), task="induction", count=32)
+    result = measure(circuit.decoder(difficulty, seed), task="induction", count=32)
     index = circuit.blueprint.index
-    assert found.readout_value[1] >= 0.99
-    assert found.previous_token[index["L0.H0"]] > 0.99
-    assert found.prefix_matching[index["L1.H2"]] > 0.95
+    assert result.readout_value[1] >= 0.99
+    assert result.previous_token[index["L0.H0"]] > 0.99
+    assert result.prefix_matching[index["L1.H2"]] > 0.95
     others = [index[c.name] for c in circuit.components if c.kind == "head"]
-    assert sorted(found.previous_token[others])[-2] < 0.2
-    assert sorted(found.prefix_matching[others])[-2] < 0.2
-    assert found.positional[index["L0.H0"]] > 0.99
-    assert sorted(found.positional[others])[-2] < 0.6  # half of the positions have a match
+    assert sorted(result.previous_token[others])[-2] < 0.2
+    assert sorted(result.prefix_matching[others])[-2] < 0.2
+    assert result.positional[index["L0.H0"]] > 0.99
+    assert sorted(result.positional[others])[-2] < 0.6  # half of the positions have a match
     copies = copying(circuit.decoder(difficulty, seed))
     assert copies[index["L1.H2"]] > 0.95
     assert (abs(np.delete(copies[others], others.index(index["L1.H2"]))) < 0.8).all()
-    assert (found.readout_effect[:, 2, index["L0.H0"]] < -15).all()
+    assert (result.readout_effect[:, 2, index["L0.H0"]] < -15).all()
 
 
 def test_the_circuit_of_the_contributing_guide_is_what_it_says(tmp_path):

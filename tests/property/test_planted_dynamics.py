@@ -22,9 +22,9 @@ def measured(name):
 
 def films(circuit, edges):
     """Influence over some edges, dims ``family, edge, step``."""
-    found = measured(circuit.name)
+    result = measured(circuit.name)
     return np.array(
-        [[[edge(f, circuit, family, *e) for f in found] for e in edges] for family in FAMILIES]
+        [[[edge(f, circuit, family, *e) for f in result] for e in edges] for family in FAMILIES]
     )
 
 
@@ -78,9 +78,9 @@ def test_a_drifting_trajectory_changes_its_weights_and_none_of_its_edges():
     assert min(jumps) > 0.05
     assert max(jumps) < 0.3
     feasible = circuit.truth().feasible
-    found = np.array([each.influence for each in measured("drift")])
+    values = np.array([each.influence for each in measured("drift")])
     present = circuit.truth().total & feasible
-    assert (found[..., present] >= PRESENT).all()
-    assert (found[..., feasible & ~present] <= ABSENT).all()
+    assert (values[..., present] >= PRESENT).all()
+    assert (values[..., feasible & ~present] <= ABSENT).all()
     # Smooth: from one checkpoint to the next, no edge moves by more than a tenth.
-    assert np.abs(np.diff(np.log(found[..., present]), axis=0)).max() < 0.1
+    assert np.abs(np.diff(np.log(values[..., present]), axis=0)).max() < 0.1

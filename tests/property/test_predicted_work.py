@@ -61,10 +61,10 @@ def direct(draw) -> Ablation:
     if kind == "targets":
         through = draw(THROUGH)
         return Ablation("", rule, relative_l2.measure, scope="direct", through=through)
-    found = Ablation("", rule, scope="direct", observable="readout")
+    ablation = Ablation("", rule, scope="direct", observable="readout")
     if kind == "patched":
-        return replace(found, through=draw(THROUGH))
-    return replace(found, estimator=kind, steps=3 if kind == "eap_ig" else None)
+        return replace(ablation, through=draw(THROUGH))
+    return replace(ablation, estimator=kind, steps=3 if kind == "eap_ig" else None)
 
 
 @st.composite
@@ -112,30 +112,30 @@ def calls(draw, methods, *, even: bool) -> Request:
 @settings(max_examples=6)
 @given(calls(total(), even=True))
 def test_total_effects_cost_what_is_predicted(call):
-    found = predicted_work(call)
-    assert counted(call) == (found.attention_tokens, found.mlp_tokens, found.products)
+    work = predicted_work(call)
+    assert counted(call) == (work.attention_tokens, work.mlp_tokens, work.products)
 
 
 @settings(max_examples=6)
 @given(calls(total(), even=False))
 def test_attention_s_own_products_are_counted_in_full(call):
-    found = predicted_work(call)
+    work = predicted_work(call)
     with sdpa_kernel(SDPBackend.MATH):
-        assert counted(call)[2] == found.flops
+        assert counted(call)[2] == work.flops
 
 
 @settings(max_examples=6)
 @given(calls(direct(), even=True))
 def test_effects_of_edges_cost_what_is_predicted(call):
-    found = predicted_work(call)
-    assert counted(call) == (found.attention_tokens, found.mlp_tokens, found.products)
+    work = predicted_work(call)
+    assert counted(call) == (work.attention_tokens, work.mlp_tokens, work.products)
 
 
 @settings(max_examples=6)
 @given(calls(st.one_of(total(), direct()), even=True))
 def test_methods_of_both_scopes_in_one_call(call):
-    found = predicted_work(call)
-    assert counted(call) == (found.attention_tokens, found.mlp_tokens, found.products)
+    work = predicted_work(call)
+    assert counted(call) == (work.attention_tokens, work.mlp_tokens, work.products)
 
 
 @settings(max_examples=3)
@@ -150,9 +150,9 @@ def test_fitted_constants_have_an_upper_bound(architecture, layers, count, budge
     fitted = Ablation("x", optimal_constant.Parameters(steps=2), relative_l2.measure)
     model = decoder(random_model(architecture, layers=layers))
     call = Request(model, random_prompts(count=count), [fitted], memory_budget=budget)
-    found = predicted_work(call)
+    work = predicted_work(call)
     for done, bound in zip(
-        counted(call), (found.attention_tokens, found.mlp_tokens, found.products), strict=True
+        counted(call), (work.attention_tokens, work.mlp_tokens, work.products), strict=True
     ):
         assert bound / 2 < done <= bound
 
@@ -162,12 +162,12 @@ def test_the_work_of_prompts_of_different_lengths_is_counted_length_by_length():
     ablations = [Ablation(f"{i}", rule, relative_l2.measure) for i, rule in enumerate(rules)]
     ablations += [Ablation("eap", RULES[3], None, "direct", "readout", estimator="eap")]
     call = Request(decoder(random_gpt_neox()), ragged_prompts(count=7), ablations)
-    found = predicted_work(call)
-    tokens = (found.attention_tokens, found.mlp_tokens, found.products)
+    work = predicted_work(call)
+    tokens = (work.attention_tokens, work.mlp_tokens, work.products)
     assert tuple(counted(call)) == tokens
     others = replace(call, ablations=[Ablation("other", RULES[4], relative_l2.measure)])
-    found, (done, *_) = predicted_work(others), counted(others)
-    assert done / 2 < found.attention_tokens < done * 2, "donors pad what they are drawn on for"
+    work, (done, *_) = predicted_work(others), counted(others)
+    assert done / 2 < work.attention_tokens < done * 2, "donors pad what they are drawn on for"
 
 
 @settings(max_examples=6)

@@ -85,13 +85,13 @@ def test_a_prompt_alone_and_among_others_agree(architecture, everywhere):
     ]
     for name in ("influence", "edge_effect", "readout_effect", "readout_value"):
         kept = together.kept[f"{name}_by_prompt"]
-        found = (kept if name == "readout_value" else kept[: len(ALONE)])[..., :alone]
-        each = [one.kept[f"{name}_by_prompt"] for one in apart[:alone]]
+        actual = (kept if name == "readout_value" else kept[: len(ALONE)])[..., :alone]
+        each = [item.kept[f"{name}_by_prompt"] for item in apart[:alone]]
         expected = np.concatenate(each, axis=-1)
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6, err_msg=name)
-        assert np.nanmax(abs(found)) > 1e-3, "something is compared"
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6, err_msg=name)
+        assert np.nanmax(abs(actual)) > 1e-3, "something is compared"
     for name in PATTERN_SCORES:
-        each = np.array([getattr(one, name) for one in apart])
+        each = np.array([getattr(item, name) for item in apart])
         heads = ~np.isnan(getattr(together, name))
         expected = np.full(len(heads), np.nan)
         expected[heads] = np.nanmean(each[:, heads], axis=0)
@@ -102,11 +102,11 @@ def test_replacements_by_other_prompts_equal_the_oracle():
     """All at once, so that prompts are padded to the length of those that run beside them."""
     known, prompts = random_model("gpt_neox", dtype=torch.float64), ragged_prompts(count=5, seed=1)
     methods = [Ablation(f"a{i}", rule, relative_l2.measure) for i, rule in enumerate(BY_OTHERS)]
-    found, runs = measured(decoder(known), prompts, methods).influence, {}
+    actual, runs = measured(decoder(known), prompts, methods).influence, {}
     for i, rule in enumerate(BY_OTHERS):
         name, measure = f"a{i}", "relative_l2"
         expected, *_ = oracle_influence(known, prompts, rule, measure, name=name, runs=runs)
-        close(found[i], expected, atol=1e-7)
+        close(actual[i], expected, atol=1e-7)
 
 
 def test_a_later_draw_takes_a_later_prompt():
@@ -132,8 +132,8 @@ def test_chunks_and_order_do_not_matter():
     small = measured(model, prompts, methods, memory_budget=1)
     for name in ("influence", "influence_se", "readout_effect", "edge_effect_se"):
         for other in (turned, small):
-            found, expected = getattr(other, name), getattr(whole, name)
-            np.testing.assert_allclose(found, expected, atol=1e-6, err_msg=name)
+            actual, expected = getattr(other, name), getattr(whole, name)
+            np.testing.assert_allclose(actual, expected, atol=1e-6, err_msg=name)
 
 
 def test_the_loss_under_constants_is_that_of_each_prompt():
@@ -141,16 +141,16 @@ def test_the_loss_under_constants_is_that_of_each_prompt():
     oracle, prompts = Oracle(model), ragged_prompts(count=4, seed=3)
     losses = Losses(decoder(model), prompts, 2**30)
     constants = torch.randn(len(oracle.nodes), 16, dtype=torch.float64)
-    found = losses.of(torch.arange(len(oracle.nodes)), constants)
+    values = losses.of(torch.arange(len(oracle.nodes)), constants)
     for number, node in enumerate(oracle.nodes):
         width = 16 if node[1] is None else 8
         expected = oracle.loss(prompts, node, constants[number, :width])
-        np.testing.assert_allclose(found[number], expected, atol=1e-9)
+        np.testing.assert_allclose(values[number], expected, atol=1e-9)
 
 
 def test_generators_of_one_length_are_not_padded():
-    one = Prompt(*(np.arange(n) for n in (4, 1, 1, 1)), reference=np.arange(4))
-    prompts = batch([one, one])
+    prompt = Prompt(*(np.arange(n) for n in (4, 1, 1, 1)), reference=np.arange(4))
+    prompts = batch([prompt, prompt])
     assert prompts.anchors is None
     assert prompts.groups() == [slice(None)]
     assert prompts.cut(()) is prompts
@@ -197,7 +197,7 @@ def test_indirect_objects_from_a_file_equal_plain_hooks_prompt_by_prompt(archite
     rows, path = ioi(), tmp_path / "ioi.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
     model = random_model(architecture, vocabulary=40, dtype=torch.float64)
-    found = cntbench.influence(
+    part = cntbench.influence(
         model, str(path), ["resample", "zero"], tokenizer=TOKENIZER, dtype="float64"
     ).isel(task=0, checkpoint=0)
     oracle = Oracle(model)
@@ -224,11 +224,11 @@ def test_indirect_objects_from_a_file_equal_plain_hooks_prompt_by_prompt(archite
                         edges[s, t] = change("relative_l2", *ends)
             influences[-1].append(edges)
             effects[-1].append(moved)
-    np.testing.assert_allclose(found["influence"], np.mean(influences, axis=0), atol=1e-5)
-    effect = found["readout_effect"].sel(readout="logit_difference")
+    np.testing.assert_allclose(part["influence"], np.mean(influences, axis=0), atol=1e-5)
+    effect = part["readout_effect"].sel(readout="logit_difference")
     np.testing.assert_allclose(effect, np.mean(effects, axis=0), atol=1e-5)
     assert abs(effect).max() > 0.01
-    value = found["readout_value"].sel(readout="logit_difference")
+    value = part["readout_value"].sel(readout="logit_difference")
     np.testing.assert_allclose(value, np.mean(values), atol=1e-5)
 
 
@@ -250,8 +250,8 @@ def test_twins_of_another_length_are_refused_where_positions_correspond(name):
         assert "prompts[1]: corrupted: is 3 tokens long and clean is 4, but" in str(caught.value)
         assert f"ablation {name!r} needs positions that correspond" in str(caught.value)
     else:
-        found = cntbench.influence(model, ablation=name, prompts=rows)
-        assert found["readout_effect"].sel(readout="logit_difference").notnull().all()
+        result = cntbench.influence(model, ablation=name, prompts=rows)
+        assert result["readout_effect"].sel(readout="logit_difference").notnull().all()
 
 
 def test_the_population_of_unequal_twins_is_all_their_positions():
@@ -266,7 +266,7 @@ def test_the_population_of_unequal_twins_is_all_their_positions():
         ]
     )
     rule = mean.Parameters(population="reference", over=("prompt", "position"))
-    found = influence(Request(view, prompts, [Ablation("x", rule, _nothing)]))
+    result = influence(Request(view, prompts, [Ablation("x", rule, _nothing)]))
     node, twins = oracle.nodes[0], [oracle.run(np.array(twin))[1] for _, twin in parts]
     average = torch.cat([states[node] for states in twins]).mean(dim=0)
     effects = []
@@ -277,7 +277,7 @@ def test_the_population_of_unequal_twins_is_all_their_positions():
         )
         effects.append((after[5] - after[6] - before[5] + before[6]).item())
     index = READOUTS.index("logit_difference")
-    np.testing.assert_allclose(found.readout_effect[0, index, 0], np.mean(effects), atol=1e-9)
+    np.testing.assert_allclose(result.readout_effect[0, index, 0], np.mean(effects), atol=1e-9)
 
 
 def _nothing(clean, ablated):

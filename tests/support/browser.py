@@ -52,11 +52,11 @@ def browser() -> Iterator[Any]:
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="needs playwright: pip install '.[test]'"
     )
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
         pytest.skip(f"needs a browser: install one of {', '.join(NAMES)}")
     with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=found)
+        started = driver.chromium.launch(executable_path=program)
         yield started
         started.close()
 
@@ -75,25 +75,25 @@ def opened(started: Any, path: Path, **options: Any) -> Iterator[Opened]:
         Of the reader: viewport, colour scheme, …
     """
     reader = started.new_context(**options)
-    found = Opened(reader.new_page())
+    page = Opened(reader.new_page())
     address = path.as_uri()
-    found.page.on(
+    page.page.on(
         "console",
         lambda message: (
-            found.wrong.append(message.text) if message.type in ("error", "warning") else None
+            page.wrong.append(message.text) if message.type in ("error", "warning") else None
         ),
     )
-    found.page.on("pageerror", lambda error: found.wrong.append(str(error)))
-    found.page.on(
+    page.page.on("pageerror", lambda error: page.wrong.append(str(error)))
+    page.page.on(
         "request",
         lambda request: (
             None
             if request.url == address or request.url.startswith(("data:", "blob:"))
-            else found.wrong.append(request.url)
+            else page.wrong.append(request.url)
         ),
     )
-    found.page.goto(address)
-    found.page.wait_for_selector("html[data-ready]", timeout=60_000)
-    found.page.evaluate("cntbench.rest = 0")
-    yield found
+    page.page.goto(address)
+    page.page.wait_for_selector("html[data-ready]", timeout=60_000)
+    page.page.evaluate("cntbench.rest = 0")
+    yield page
     reader.close()

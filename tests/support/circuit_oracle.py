@@ -18,11 +18,11 @@ def oracle_circuit(
     heads that are not in ``through`` keep all edges.
     """
     oracle = EdgeOracle(model, experts)
-    found = [
+    results = [
         [_readouts(oracle, prompts, i, mask, replacement, through) for i in range(len(prompts))]
         for mask in kept
     ]
-    return np.array(found).transpose(0, 2, 1)
+    return np.array(results).transpose(0, 2, 1)
 
 
 @torch.no_grad()

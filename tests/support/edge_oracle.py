@@ -176,14 +176,14 @@ def differentiable(logits, prompts, i, name, clean):
     log_total = rows.logsumexp(dim=-1)
     match name:
         case "cross_entropy":
-            found = log_total - right
+            actual = log_total - right
         case "log_probability":
-            found = right - log_total
+            actual = right - log_total
         case "logit_difference":
-            found = right - wrong
+            actual = right - wrong
         case "probability_difference":
-            found = (right - log_total).exp() - (wrong - log_total).exp()
+            actual = (right - log_total).exp() - (wrong - log_total).exp()
         case "kl_divergence":
             expected = before.log_softmax(dim=-1)
-            found = (expected.exp() * (expected - rows.log_softmax(dim=-1))).sum(dim=-1)
-    return found.mean()
+            actual = (expected.exp() * (expected - rows.log_softmax(dim=-1))).sum(dim=-1)
+    return actual.mean()

@@ -138,7 +138,7 @@ def _exact_attention(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention of Gemma 2, with its softmax in the precision that it is given."""
     groups = module.num_key_value_groups
-    key, value = (one.repeat_interleave(groups, dim=1) for one in (key, value))
+    key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
     scores = query @ key.mT * scaling
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)

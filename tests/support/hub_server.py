@@ -151,18 +151,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         """Find out what is asked for, and answer or fail."""
-        asked = re.fullmatch(
+        match = re.fullmatch(
             rf"/{self.hub.repository}/resolve/(?P<of>[^/]+)/(?P<file>[^/]+)"
             rf"|/api/models/{self.hub.repository}/(?P<list>refs|(revision|tree)/(?P<at>[^/]+))",
             self.path.partition("?")[0],
         )
-        if asked is None:
+        if match is None:
             self.refuse(401, "RepoNotFound")
             return
-        named = asked["of"] or asked["at"] or ""
+        named = match["of"] or match["at"] or ""
         revision = self.hub.by_commit().get(named, named)
         commit = self.hub.commit(revision) if named == revision else named
-        file = asked["file"] or asked["list"].partition("/")[0]
+        file = match["file"] or match["list"].partition("/")[0]
         self.hub.requests.append((self.command, revision, file))
         fault = self.hub.fault(self.command, revision, file)
         if fault is not None and fault.kind == "hang":
@@ -178,7 +178,7 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(404, "RevisionNotFound")
         elif file == "tree":
             self.listing(self.files(revision))
-        elif asked["list"]:
+        elif match["list"]:
             told = {"id": self.hub.repository, "sha": commit}
             self.reply(200, json.dumps(told).encode(), JSON)
         elif self.hub.gated:
@@ -234,9 +234,9 @@ class Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.kind == "short":
             content = content[: fault.size]
         start, status = 0, 200
-        asked = self.headers.get("Range", "")
-        if asked.startswith("bytes=") and self.command == "GET":
-            first, _, last = asked.removeprefix("bytes=").partition("-")
+        wanted_range = self.headers.get("Range", "")
+        if wanted_range.startswith("bytes=") and self.command == "GET":
+            first, _, last = wanted_range.removeprefix("bytes=").partition("-")
             start, status = int(first), 206
             stop = int(last or len(content) - 1) + 1
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
@@ -255,8 +255,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def refuse(self, status: int, code: str, **headers: str) -> None:
         """Answer with an error."""
-        said = {"X-Error-Code": code, "X-Error-Message": code} if code else {}
-        self.reply(status, b"", {**said, **headers})
+        reason = {"X-Error-Code": code, "X-Error-Message": code} if code else {}
+        self.reply(status, b"", {**reason, **headers})
 
     def reply(
         self, status: int, content: bytes, headers: dict[str, str], fault: Fault | None = None

@@ -65,10 +65,12 @@ def by_reference(
         return np.array([since(lag) for lag in LAGS], dtype=float).T
     if metric.per == "checkpoint_pair":
         return np.array([[reference(a, b) for b in graphs] for a in graphs], dtype=float)
-    found = [reference(graph) for graph in graphs]
+    results = [reference(graph) for graph in graphs]
     if metric.per == "graph":
-        return np.array(found, dtype=float)
+        return np.array(results, dtype=float)
     if "layer" in DIMS[metric.per]:
         layers = np.unique(layer).tolist()
-        return np.array([[[v[n][at] for at in layers] for n in nodes] for v in found], dtype=float)
-    return np.array([[values[node] for node in nodes] for values in found], dtype=float)
+        return np.array(
+            [[[v[n][at] for at in layers] for n in nodes] for v in results], dtype=float
+        )
+    return np.array([[values[node] for node in nodes] for values in results], dtype=float)

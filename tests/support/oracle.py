@@ -25,9 +25,9 @@ from support.models import decoder
 Runs = dict[tuple[object, ...], tuple[torch.Tensor, dict]]
 
 
-def close(found, expected, rtol=1e-8, atol=1e-10):
+def close(actual, expected, rtol=1e-8, atol=1e-10):
     """Check that numbers are those of the oracle, but for rounding."""
-    np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
+    np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
 
 
 class Oracle(Anatomy):
@@ -179,13 +179,13 @@ class Oracle(Anatomy):
 
     def loss(self, prompts: Prompts, node, constant: torch.Tensor) -> float:
         """Mean cross-entropy with a component's state set to a constant at every position."""
-        found = [
+        results = [
             self.run(row, {node: constant.expand(int((row != PADDING).sum()), -1)})[0]
             for row in prompts.tokens
         ]
         index = known_readouts().index("cross_entropy")
         return float(
-            np.mean([readouts(logits, prompts, i)[index] for i, logits in enumerate(found)])
+            np.mean([readouts(logits, prompts, i)[index] for i, logits in enumerate(results)])
         )
 
     def optimal_constants(self, prompts: Prompts, steps: int, clean) -> dict:
@@ -203,10 +203,10 @@ class Oracle(Anatomy):
                 others = range(1 - half, len(prompts), 2)
                 known = prompts.take(np.array(others))
                 population = torch.cat([clean[i][1][node] for i in others])
-                found = self.loss(known, node, constant)
-                assert found <= self.loss(known, node, population.mean(dim=0)) + 1e-9
+                loss = self.loss(known, node, constant)
+                assert loss <= self.loss(known, node, population.mean(dim=0)) + 1e-9
                 if (population.std(dim=0, correction=0) > 1e-3 * population.abs().mean()).any():
-                    assert found <= self.loss(known, node, torch.zeros_like(constant)) + 1e-9
+                    assert loss <= self.loss(known, node, torch.zeros_like(constant)) + 1e-9
         return constants
 
     def replacement(self, rule, i, corpora, node, clean, seed, name):
@@ -340,7 +340,7 @@ def readouts(
     decoys = torch.from_numpy(prompts.decoys[i][: len(at)])
     of_target = rows.gather(1, targets[:, None])[:, 0]
     of_decoy = rows.gather(1, decoys[:, None])[:, 0]
-    found = {
+    results = {
         "cross_entropy": torch.nn.functional.cross_entropy(rows, targets).item(),
         "accuracy": (rows.argmax(-1) == targets).double().mean().item(),
         "logit_difference": (of_target - of_decoy).mean().item(),
@@ -349,8 +349,8 @@ def readouts(
         file = find("readout", name)
         others = [before] if "divergence" in file.READS else []
         positions = zip(rows, targets.tolist(), decoys.tolist(), *others, strict=True)
-        found[name] = np.mean([file.reference(*position) for position in positions])
-    return [found[name] for name in known_readouts()]
+        results[name] = np.mean([file.reference(*position) for position in positions])
+    return [results[name] for name in known_readouts()]
 
 
 def oracle_readouts(model, prompts, runs=None):

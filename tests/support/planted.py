@@ -68,10 +68,10 @@ def measure(
     return influence(Request(model, prompts, methods, seed=seed))
 
 
-def edge(found: Influence, circuit: Circuit, family: str, source: str, target: str) -> float:
+def edge(result: Influence, circuit: Circuit, family: str, source: str, target: str) -> float:
     """The influence over one edge."""
     index = circuit.blueprint.index
-    return float(found.influence[FAMILIES.index(family), index[source], index[target]])
+    return float(result.influence[FAMILIES.index(family), index[source], index[target]])
 
 
 def write(folder: Path, text: str, name: str = "mine") -> Path:

@@ -48,9 +48,9 @@ class Deviation:
     readouts: dict[str, float]
 
 
-def deviation(reference: xr.Dataset, found: xr.Dataset) -> Deviation:
+def deviation(reference: xr.Dataset, actual: xr.Dataset) -> Deviation:
     """Compare two results of the same trajectory, tasks and ablations."""
-    ours, theirs = (d["influence"].values.astype(np.float64) for d in (reference, found))
+    ours, theirs = (d["influence"].values.astype(np.float64) for d in (reference, actual))
     strong = ours > STRONG
     apart = abs(theirs[strong] - ours[strong]) / ours[strong]
     feasible = ~np.isnan(ours[0, 0, 0])
@@ -58,7 +58,7 @@ def deviation(reference: xr.Dataset, found: xr.Dataset) -> Deviation:
         spearmanr(ours[cell][feasible], theirs[cell][feasible]).statistic
         for cell in np.ndindex(ours.shape[:3])
     ]
-    of_readouts = abs(found["readout_value"] - reference["readout_value"])
+    of_readouts = abs(actual["readout_value"] - reference["readout_value"])
     return Deviation(
         edges=int(strong.sum()),
         median=float(np.median(apart)),
@@ -72,10 +72,10 @@ def deviation(reference: xr.Dataset, found: xr.Dataset) -> Deviation:
 
 def kinds() -> dict[str, list[str]]:
     """Return the shipped ablations by what they measure, and how."""
-    found: dict[str, list[str]] = {}
+    tensors: dict[str, list[str]] = {}
     for entry in load_catalogue().ablations.values():
-        found.setdefault(entry.spec.effect, []).append(entry.name)
-    return found
+        tensors.setdefault(entry.spec.effect, []).append(entry.name)
+    return tensors
 
 
 def main() -> None:
@@ -84,9 +84,9 @@ def main() -> None:
     print("| dtype | ablations | edges | median | 99 % | largest | ranks | lowest |")
     print("|---|---|---|---|---|---|---|---|")
     for dtype in OTHERS:
-        found = measure_golden(TRAJECTORY, dtype=dtype)
+        rounded = measure_golden(TRAJECTORY, dtype=dtype)
         for kind, names in kinds().items():
-            of = deviation(reference.sel(ablation=names), found.sel(ablation=names))
+            of = deviation(reference.sel(ablation=names), rounded.sel(ablation=names))
             print(
                 f"| {dtype} | {kind} | {of.edges} | {of.median:.2g} | {of.p99:.2g} | "
                 f"{of.largest:.2g} | {of.rank:.6f} | {of.lowest_rank:.4f} |"

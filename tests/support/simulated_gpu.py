@@ -184,7 +184,7 @@ def compared(
         influence(_request(moved(model, device), methods, **options)) for device in ("cuda", "cpu")
     )
     names = ("influence", "influence_se", "readout_value", "readout_effect", "edge_effect")
-    return tuple({name: getattr(found, name) for name in names} for found in (on_gpu, on_cpu))
+    return tuple({name: getattr(result, name) for name in names} for result in (on_gpu, on_cpu))
 
 
 def waits_of(methods: Sequence[str], layers: int) -> Counter[str]:

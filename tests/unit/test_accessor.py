@@ -76,8 +76,8 @@ def test_nodes_say_what_they_are_and_what_was_measured_of_them(film):
     weights = cell["influence"].values.astype(float)
     for role in ("spreader", "gatherer"):
         strengths = strength(weights, film["source_layer"].values, role)
-        found = [node.get(f"{role}_strength", np.nan) for _, node in graph.nodes(data=True)]
-        np.testing.assert_array_equal(found, strengths)
+        results = [node.get(f"{role}_strength", np.nan) for _, node in graph.nodes(data=True)]
+        np.testing.assert_array_equal(results, strengths)
 
 
 def test_a_graph_says_which_moment_it_is_and_how_to_read_it(film):
@@ -138,7 +138,7 @@ def test_some_components_are_a_graph_of_those(film):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "said"),
+    ("chosen", "message"),
     [
         ({"task": "inducton"}, "unknown task 'inducton'\nDid you mean 'induction'?"),
         ({"task": "induction"}, "the dataset has 2 ablations\nName one: zero, mean."),
@@ -147,14 +147,14 @@ def test_some_components_are_a_graph_of_those(film):
         ({"step": 8}, "checkpoint 'step8' and step 8 are both named"),
     ],
 )
-def test_a_label_that_is_not_there_is_told_from_those_that_are(film, chosen, said):
+def test_a_label_that_is_not_there_is_told_from_those_that_are(film, chosen, message):
     chosen = {**CELL, **chosen} if "task" not in chosen else chosen
-    with pytest.raises(CntbenchError, match=said):
+    with pytest.raises(CntbenchError, match=message):
         film.cnt.graph(**chosen)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda ds: ds.drop_vars("influence_se"), "variable 'influence_se' is missing"),
         (lambda ds: ds.drop_vars("source_layer"), "coordinate 'source_layer' is missing"),
@@ -163,8 +163,8 @@ def test_a_label_that_is_not_there_is_told_from_those_that_are(film, chosen, sai
         (lambda ds: ds.expand_dims(seed=[0, 1]), "variable 'influence' has a dim 'seed'"),
     ],
 )
-def test_what_lacks_something_says_what(film, spoil, said):
-    with pytest.raises(StorageError, match=said):
+def test_what_lacks_something_says_what(film, spoil, message):
+    with pytest.raises(StorageError, match=message):
         spoil(film).cnt.graph(**CELL)
 
 
@@ -189,31 +189,31 @@ def test_feasible_edges_are_a_mask(film):
 
 def test_every_metric_is_that_of_a_run(tree):
     for name in room("metric"):
-        found = tree.cnt.metric(name)
-        np.testing.assert_array_equal(found, tree["metrics"][name])
-        assert found.dims == tree["metrics"][name].dims
-        assert found.attrs == tree["metrics"][name].attrs
-        assert "step" in found.coords
+        values = tree.cnt.metric(name)
+        np.testing.assert_array_equal(values, tree["metrics"][name])
+        assert values.dims == tree["metrics"][name].dims
+        assert values.attrs == tree["metrics"][name].attrs
+        assert "step" in values.coords
 
 
 def test_metrics_of_a_part_have_its_dims(film):
     whole = film_metrics(film["influence"], usable(film), ["gini", "turnover", "in_strength"])
     at = {"task": 1, "ablation": 0}
     for name in whole:
-        found = film.isel(at).cnt.metric(name)
-        np.testing.assert_array_equal(found, whole[name].isel(at))
-        assert found["task"].item() == "bigram"
+        values = film.isel(at).cnt.metric(name)
+        np.testing.assert_array_equal(values, whole[name].isel(at))
+        assert values["task"].item() == "bigram"
     alone = film.sel(CELL).cnt.metric("gini")
     assert alone.shape == ()
-    found = by_step(film).cnt.metric("gini")
-    assert found.dims == ("task", "ablation", "step")
-    assert found.sel(step=8, task="induction", ablation="mean") == alone
+    values = by_step(film).cnt.metric("gini")
+    assert values.dims == ("task", "ablation", "step")
+    assert values.sel(step=8, task="induction", ablation="mean") == alone
 
 
 def test_a_metric_is_what_networkx_finds_in_the_graph(film):
     graph = film.cnt.graph(**CELL)
-    found = film.sel(CELL).cnt.metric("in_strength").to_series()
-    assert found.to_dict() == pytest.approx(dict(graph.in_degree(weight="weight")))
+    values = film.sel(CELL).cnt.metric("in_strength").to_series()
+    assert values.to_dict() == pytest.approx(dict(graph.in_degree(weight="weight")))
 
 
 def test_wrong_names_of_metrics_and_backbones_have_a_nearest_match(film):
@@ -253,13 +253,13 @@ def test_metrics_are_of_weights_in_the_order_of_training(film):
 
 
 def test_roles_are_those_of_a_run(tree, film):
-    kept, found = tree["roles"], film.cnt.roles()
-    assert {name.split("_", 1)[1] for name in found} == {
+    kept, result = tree["roles"], film.cnt.roles()
+    assert {name.split("_", 1)[1] for name in result} == {
         *("strength", "strength_se", "strength_lower", "strength_upper", "rank", "top", "move")
     }
-    for name in found:
-        np.testing.assert_array_equal(found[name], kept[name])
-        assert found[name].dims == kept[name].dims
+    for name in result:
+        np.testing.assert_array_equal(result[name], kept[name])
+        assert result[name].dims == kept[name].dims
     assert "spreader_reconfigures" in tree.cnt.roles()
     assert film.sel(CELL).cnt.roles()["gatherer_rank"].dims == ("target",)
 

@@ -29,8 +29,8 @@ def logits(model):
     return model.logits(TOKENS)
 
 
-def close(found, expected):
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+def close(actual, expected):
+    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_a_file_may_serve_several_model_types():
@@ -53,10 +53,10 @@ def test_an_unsupported_architecture_is_refused_with_those_there_are(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bloom"}))
     with pytest.raises(CheckpointError) as caught:
         checkpoint_files.read_config(tmp_path)
-    said = str(caught.value)
-    assert f"{tmp_path}/config.json: model_type: architecture 'bloom' is not supported" in said
-    assert f"Allowed: {', '.join(sorted(MODEL_TYPES))}." in said
-    assert "one file in cntbench/models/adapters" in said
+    message = str(caught.value)
+    assert f"{tmp_path}/config.json: model_type: architecture 'bloom' is not supported" in message
+    assert f"Allowed: {', '.join(sorted(MODEL_TYPES))}." in message
+    assert "one file in cntbench/models/adapters" in message
 
 
 def with_rope(kind, **more):
@@ -176,11 +176,11 @@ def test_a_tied_unembedding_need_not_be_on_disk(architecture):
     assert len(kept) < len(model.state_dict())
     with torch.no_grad():
         expected = model(TOKENS).logits
-    found = adapter(architecture).decoder(model.config, kept)
-    close(logits(found), expected)
+    rebuilt = adapter(architecture).decoder(model.config, kept)
+    close(logits(rebuilt), expected)
     assert (
-        found.unembed.weight
-        is found.embed.keywords["words" if architecture == "gpt2" else "weight"]
+        rebuilt.unembed.weight
+        is rebuilt.embed.keywords["words" if architecture == "gpt2" else "weight"]
     )
 
 

@@ -86,7 +86,7 @@ def test_readouts_and_effects_are_those_of_plain_forward_passes(model, made):
     oracle, prompts = Oracle(model), made()
     zeroed = Ablation("zero", zero.Parameters(), relative_l2.measure)
     names = known_readouts()
-    found = influence(
+    result = influence(
         Request(decoder(model), batch(prompts), [zeroed], effects=names, readouts=names)
     )
     for source in (0, len(oracle.nodes) - 1):
@@ -98,10 +98,10 @@ def test_readouts_and_effects_are_those_of_plain_forward_passes(model, made):
             for values, end in ((clean, logits), (moved, ablated)):
                 values.append(by_hand(end[prompt.scored].numpy(), prompt))
         for name in clean[0]:
-            before, after = (np.mean([one[name] for one in each]) for each in (clean, moved))
+            before, after = (np.mean([single[name] for single in each]) for each in (clean, moved))
             place = names.index(name)
-            assert found.readout_value[place] == pytest.approx(before, abs=1e-10), name
-            assert found.readout_effect[0, place, source] == pytest.approx(
+            assert result.readout_value[place] == pytest.approx(before, abs=1e-10), name
+            assert result.readout_effect[0, place, source] == pytest.approx(
                 after - before, abs=1e-10
             )
 
@@ -111,9 +111,9 @@ def test_constants_are_fitted_to_whole_answers(made):
     model = decoder(random_model("gpt_neox", dtype=torch.float64, vocabulary=17))
     zeroed = Ablation("zero", zero.Parameters(), relative_l2.measure)
     prompts = batch(made())
-    found = influence(Request(model, prompts, [zeroed], effects=("cross_entropy",)))
+    result = influence(Request(model, prompts, [zeroed], effects=("cross_entropy",)))
     place = known_readouts().index("cross_entropy")
-    expected = found.readout_value[place] + found.readout_effect[0, place]
+    expected = result.readout_value[place] + result.readout_effect[0, place]
     losses = Losses(in_double(model), prompts, 2**30)
     every, zeros = torch.arange(len(expected)), torch.zeros(len(expected), model.hidden).double()
     np.testing.assert_allclose(losses.of(every, zeros), expected, rtol=1e-9)
@@ -131,12 +131,12 @@ def test_gradient_estimates_of_one_of_two_equal_sets(model):
     )
     method = Ablation("a", zero.Parameters(), None, "direct", "readout", estimator="eap")
     for effect in ("log_probability", "probability_difference", "logit_difference"):
-        found = [
+        results = [
             influence(Request(decoder(model), prompts, [method], effects=(effect,))).edge_effect
             for prompts in (batch(single), alike)
         ]
-        assert np.nanmax(abs(found[0])) > 0
-        np.testing.assert_allclose(found[0], found[1], rtol=1e-8, atol=1e-12)
+        assert np.nanmax(abs(results[0])) > 0
+        np.testing.assert_allclose(results[0], results[1], rtol=1e-8, atol=1e-12)
 
 
 ROWS = [
@@ -157,12 +157,12 @@ def test_rows_with_answers_of_several_tokens_are_measured_as_the_rule_says(model
             for row in rows
         ]
     )  # fmt: skip
-    found = cntbench.influence(model, ablation="zero", prompts=rows, answer=rule, dtype="float64")
+    result = cntbench.influence(model, ablation="zero", prompts=rows, answer=rule, dtype="float64")
     plain = influence(
         Request(decoder(model), expected, [load_catalogue().ablations["zero"].method])
     )
-    np.testing.assert_allclose(found["influence"][0, 0, 0], plain.influence[0], rtol=1e-5)
-    value = found["readout_value"].sel(readout="cross_entropy").item()
+    np.testing.assert_allclose(result["influence"][0, 0, 0], plain.influence[0], rtol=1e-5)
+    value = result["readout_value"].sel(readout="cross_entropy").item()
     assert value == pytest.approx(plain.readout_value[0], rel=1e-5)
 
 
@@ -186,10 +186,10 @@ def test_rows_with_sets_of_answers_are_measured(model):
         {"clean": [5, 6, 7], "answer": [[1], [2], [3]], "wrong": [[4], [5]]},
         {"clean": [9, 6, 7], "answer": [[1], [2]], "wrong": 4},
     ]
-    found = cntbench.influence(model, ablation="zero", prompts=rows)
+    result = cntbench.influence(model, ablation="zero", prompts=rows)
     odds = [Oracle(model).run(np.array(row["clean"]))[0][-1].softmax(-1) for row in rows]
     plain = -np.log([odds[0][[1, 2, 3]].sum(), odds[1][[1, 2]].sum()]).mean()
-    assert found["readout_value"].sel(readout="cross_entropy").item() == pytest.approx(plain)
+    assert result["readout_value"].sel(readout="cross_entropy").item() == pytest.approx(plain)
 
 
 @pytest.mark.parametrize(

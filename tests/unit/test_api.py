@@ -112,11 +112,11 @@ def test_the_keys_of_a_study_that_functions_take_are_documented():
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_model_in_memory_is_measured_as_the_engine_does(architecture):
     model = random_model(architecture, vocabulary=60)
-    found = cntbench.influence(model, "induction", ["resample", "zero"], prompts=3, seed=5)
-    validate(found, where="test")
-    assert found["checkpoint"].values.tolist() == ["model"]
-    assert found["step"].values.tolist() == [0]
-    assert (found["status"] == "ok").all()
+    result = cntbench.influence(model, "induction", ["resample", "zero"], prompts=3, seed=5)
+    validate(result, where="test")
+    assert result["checkpoint"].values.tolist() == ["model"]
+    assert result["step"].values.tolist() == [0]
+    assert (result["status"] == "ok").all()
     catalogue = load_catalogue()
     task = catalogue.tasks["induction"]
     expected = engine(
@@ -129,10 +129,10 @@ def test_a_model_in_memory_is_measured_as_the_engine_does(architecture):
         )
     )
     np.testing.assert_array_equal(
-        found["influence"][0, :, 0], expected.influence.astype(np.float32)
+        result["influence"][0, :, 0], expected.influence.astype(np.float32)
     )
     np.testing.assert_array_equal(
-        found["readout_value"][0, :, 0],
+        result["readout_value"][0, :, 0],
         expected.readout_value[: len(STANDARD)].astype(np.float32),
     )
 
@@ -147,23 +147,23 @@ def test_a_model_in_memory_is_measured_as_a_run_does(tmp_path, checkpoints):
 
 def test_several_tasks_and_everything_that_follows():
     model = random_model("gpt_neox", vocabulary=60)
-    found = cntbench.influence(model, ["induction", "shuffled_repeat"], "zero", prompts=3)
-    assert found["task"].values.tolist() == ["induction", "shuffled_repeat"]
-    graph = found.cnt.graph(task="induction")
+    result = cntbench.influence(model, ["induction", "shuffled_repeat"], "zero", prompts=3)
+    assert result["task"].values.tolist() == ["induction", "shuffled_repeat"]
+    graph = result.cnt.graph(task="induction")
     assert nx.is_directed_acyclic_graph(graph)
     assert graph.graph["source"] == "memory:GPTNeoXForCausalLM"
-    assert graph.graph["revision"] == found["revision"].item()
-    assert found.cnt.metric("gini").notnull().all()
+    assert graph.graph["revision"] == result["revision"].item()
+    assert result.cnt.metric("gini").notnull().all()
 
 
 def test_a_decoder_is_measured_too():
     model = random_model("llama", vocabulary=60)
     options = {"prompts": 3}
-    found = cntbench.influence(decoder(model), **options)
+    result = cntbench.influence(decoder(model), **options)
     np.testing.assert_array_equal(
-        found["influence"], cntbench.influence(model, **options)["influence"]
+        result["influence"], cntbench.influence(model, **options)["influence"]
     )
-    assert found["revision"].item() == ""
+    assert result["revision"].item() == ""
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
@@ -203,8 +203,8 @@ def test_the_model_is_left_as_it_is(architecture):
 def test_the_revision_is_that_of_the_saved_checkpoint(tmp_path, architecture, tied):
     model = random_model(architecture, vocabulary=60, tie_word_embeddings=tied)
     model.save_pretrained(tmp_path)
-    found = cntbench.influence(model, prompts=2)
-    assert found["revision"].item() == revision(load_file(tmp_path / "model.safetensors"))
+    result = cntbench.influence(model, prompts=2)
+    assert result["revision"].item() == revision(load_file(tmp_path / "model.safetensors"))
 
 
 def test_text_tasks_take_the_tokenizer(tmp_path):
@@ -215,8 +215,8 @@ def test_text_tasks_take_the_tokenizer(tmp_path):
     write_tokenizer(tmp_path, [words["sentence"].format(first=a, second=b) for a, b in pairs] * 9)
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
     model = random_model("gpt_neox", vocabulary=len(tokenizer), context=512)
-    found = cntbench.influence(model, "induction_text", "zero", tokenizer=tokenizer, prompts=2)
-    assert found["influence"].notnull().any()
+    result = cntbench.influence(model, "induction_text", "zero", tokenizer=tokenizer, prompts=2)
+    assert result["influence"].notnull().any()
     with pytest.raises(CntbenchError, match=r"no tokenizer\n.*tokenizer="):
         cntbench.influence(model, "induction_text", "zero", prompts=2)
     with pytest.raises(CheckpointError, match="str: is not a tokenizer"):
@@ -304,7 +304,7 @@ def test_progress_is_shown_if_it_is_asked_for(tmp_path, checkpoints, capsys):
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (lambda: cntbench.run("nanno"), "Did you mean 'nano'"),
         (lambda: cntbench.run(tasks=["foo"]), "cntbench.run: tasks: unknown task 'foo'"),
@@ -319,26 +319,26 @@ def test_progress_is_shown_if_it_is_asked_for(tmp_path, checkpoints, capsys):
         (lambda: cntbench.open_results("none.nc"), "none.nc: no such file"),
     ],
 )
-def test_mistakes_are_told(tmp_path, monkeypatch, call, said):
+def test_mistakes_are_told(tmp_path, monkeypatch, call, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CntbenchError) as caught:
         call()
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
 def test_claims_of_a_result_in_memory_leave_it_as_it_is():
     film = random_film(names=[f"step{i}" for i in range(12)])
-    found = cntbench.claims(film, "long_tailed_weights", draws=19)
-    assert set(found.children) == {"claims", "phases"}
-    assert found["claims"]["claim"].values.tolist() == ["long_tailed_weights"]
+    verdicts = cntbench.claims(film, "long_tailed_weights", draws=19)
+    assert set(verdicts.children) == {"claims", "phases"}
+    assert verdicts["claims"]["claim"].values.tolist() == ["long_tailed_weights"]
     tree = xr.DataTree.from_dict(
         {"/": film, "metrics": film_metrics(film["influence"], usable(film), ["gini"])}
     )
     before = tree.copy(deep=True)
     again = cntbench.claims(tree, ["long_tailed_weights"], draws=19)
     assert tree.identical(before)
-    assert again["claims"].identical(found["claims"])
+    assert again["claims"].identical(verdicts["claims"])
     assert "metrics" in again.children
 
 
@@ -347,8 +347,8 @@ def test_claims_of_a_file_are_kept_in_it(tmp_path):
 
     path = tmp_path / "results.nc"
     write_results(xr.DataTree(random_film(names=[f"step{i}" for i in range(12)])), path)
-    found = cntbench.claims(str(path), "long_tailed_weights", draws=19)
-    assert cntbench.open_results(path).identical(found)
+    verdicts = cntbench.claims(str(path), "long_tailed_weights", draws=19)
+    assert cntbench.open_results(path).identical(verdicts)
 
 
 def test_files_are_compared_as_on_the_command_line(tmp_path):

@@ -82,13 +82,13 @@ def room(module: str) -> str:
 @cache
 def modules() -> dict[str, Path]:
     """Every module of the package, by its dotted name, but the package itself."""
-    found = {}
+    paths = {}
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
         dotted = ".".join(("cntbench", *(part for part in parts if part != "__init__")))
-        found[dotted] = path
-    del found["cntbench"]
-    return found
+        paths[dotted] = path
+    del paths["cntbench"]
+    return paths
 
 
 def imported(text: str, module: str, known: set[str]) -> set[str]:
@@ -96,18 +96,18 @@ def imported(text: str, module: str, known: set[str]) -> set[str]:
 
     A string that is the name of a module is an import, too.
     """
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module} line {node.lineno}: import by the full name"
             # ``from package import module`` imports the module, not only the package.
             whole = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= (whole & known) or {str(node.module)}
+            names |= (whole & known) or {str(node.module)}
         elif isinstance(node, ast.Constant) and node.value in known:
-            found.add(node.value)
-    return found - {module}
+            names.add(node.value)
+    return names - {module}
 
 
 @cache

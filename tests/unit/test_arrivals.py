@@ -78,7 +78,7 @@ def test_values_come_in_one_copy_of_each_type():
 def test_when_they_arrive_changes_no_number(observe_all, request):
     at_once = measured(observe_all=observe_all)
     request.getfixturevalue("late")
-    found = measured(observe_all=observe_all)
+    result = measured(observe_all=observe_all)
     for name in (
         "influence",
         "influence_se",
@@ -86,15 +86,15 @@ def test_when_they_arrive_changes_no_number(observe_all, request):
         "previous_token",
         "duplicate_token",
     ):
-        np.testing.assert_array_equal(getattr(found, name), getattr(at_once, name))
+        np.testing.assert_array_equal(getattr(result, name), getattr(at_once, name))
 
 
 def test_nor_any_number_at_a_position(request):
     at_once = measured(keep=("positions",)).kept["influence_by_position"]
     request.getfixturevalue("late")
-    found = measured(keep=("positions",)).kept["influence_by_position"]
-    np.testing.assert_array_equal(found, at_once)
-    assert np.nanmax(found) > 0
+    result = measured(keep=("positions",)).kept["influence_by_position"]
+    np.testing.assert_array_equal(result, at_once)
+    assert np.nanmax(result) > 0
 
 
 def copies(monkeypatch, **options: object) -> int:

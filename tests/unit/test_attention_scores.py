@@ -30,12 +30,12 @@ def random_pattern(prompts, heads, length, seed=0):
 
 def naive_prefix_matching(pattern, tokens):
     """Loop over queries, and over the earlier places where the token stood."""
-    found = []
+    results = []
     for query, token in enumerate(tokens):
         earlier = [i for i in range(query) if tokens[i] == token]
         if earlier:
-            found.append(sum(pattern[query, i + 1] for i in earlier))
-    return sum(found) / len(found) if found else math.nan
+            results.append(sum(pattern[query, i + 1] for i in earlier))
+    return sum(results) / len(results) if results else math.nan
 
 
 def test_previous_token_of_one_that_looks_back_is_one():
@@ -57,12 +57,12 @@ def test_previous_token_of_a_uniform_pattern_in_closed_form():
 
 def test_previous_token_against_a_loop():
     pattern = random_pattern(2, 3, 5)
-    found = previous_token(pattern)
-    assert found.shape == (2, 3)
+    scores = previous_token(pattern)
+    assert scores.shape == (2, 3)
     for prompt in range(2):
         for head in range(3):
             seen = [pattern[prompt, head, q, q - 1].item() for q in range(1, 5)]
-            assert found[prompt, head].item() == pytest.approx(sum(seen) / 4)
+            assert scores[prompt, head].item() == pytest.approx(sum(seen) / 4)
 
 
 def test_prefix_matching_of_a_perfect_induction_head_is_one():
@@ -83,11 +83,11 @@ def test_prefix_matching_against_a_loop(seed):
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randint(0, 4, (3, 9), generator=generator)
     pattern = random_pattern(3, 2, 9, seed)
-    found = prefix_matching(pattern, tokens)
+    scores = prefix_matching(pattern, tokens)
     for prompt in range(3):
         for head in range(2):
             expected = naive_prefix_matching(pattern[prompt, head], tokens[prompt].tolist())
-            assert found[prompt, head].item() == pytest.approx(float(expected))
+            assert scores[prompt, head].item() == pytest.approx(float(expected))
 
 
 def test_several_earlier_occurrences_add_up():
@@ -100,24 +100,24 @@ def test_several_earlier_occurrences_add_up():
 
 def test_undefined_scores_are_nan():
     tokens = torch.tensor([[1, 2, 3], [1, 2, 1]])
-    found = prefix_matching(random_pattern(2, 2, 3), tokens)
-    assert found[0].isnan().all()
-    assert found[1].isfinite().all()
+    scores = prefix_matching(random_pattern(2, 2, 3), tokens)
+    assert scores[0].isnan().all()
+    assert scores[1].isfinite().all()
     assert previous_token(torch.ones(1, 1, 1, 1)).isnan().all()
-    found = duplicate_token(random_pattern(2, 2, 3), tokens)
-    assert found[0].isnan().all()
-    assert found[1].isfinite().all()
+    scores = duplicate_token(random_pattern(2, 2, 3), tokens)
+    assert scores[0].isnan().all()
+    assert scores[1].isfinite().all()
     assert positional(torch.ones(1, 1, 1, 1)).isnan().all()
 
 
 def naive_duplicate_token(pattern, tokens):
     """Loop over queries, and over the earlier places where the token stood."""
-    found = []
+    results = []
     for query, token in enumerate(tokens):
         earlier = [i for i in range(query) if tokens[i] == token]
         if earlier:
-            found.append(sum(pattern[query, i] for i in earlier))
-    return sum(found) / len(found) if found else math.nan
+            results.append(sum(pattern[query, i] for i in earlier))
+    return sum(results) / len(results) if results else math.nan
 
 
 def naive_positional(pattern):
@@ -155,16 +155,16 @@ def test_a_head_at_any_distance_is_positional():
 def test_all_scores_of_patterns_against_loops(seed):
     tokens = torch.randint(0, 4, (3, 9), generator=torch.Generator().manual_seed(seed))
     pattern = random_pattern(3, 2, 9, seed)
-    found = dict(zip(PATTERN_SCORES, pattern_scores(pattern, tokens).numpy(), strict=True))
-    np.testing.assert_array_equal(found["prefix_matching"], prefix_matching(pattern, tokens).T)
-    np.testing.assert_array_equal(found["previous_token"], previous_token(pattern).T)
+    actual = dict(zip(PATTERN_SCORES, pattern_scores(pattern, tokens).numpy(), strict=True))
+    np.testing.assert_array_equal(actual["prefix_matching"], prefix_matching(pattern, tokens).T)
+    np.testing.assert_array_equal(actual["previous_token"], previous_token(pattern).T)
     for prompt in range(3):
         for head in range(2):
-            one = pattern[prompt, head].numpy()
-            expected = naive_duplicate_token(one, tokens[prompt].tolist())
-            assert found["duplicate_token"][head, prompt] == pytest.approx(expected)
-            assert found["positional"][head, prompt] == pytest.approx(naive_positional(one))
-    assert (found["positional"] >= found["previous_token"] - 1e-12).all()
+            attention = pattern[prompt, head].numpy()
+            expected = naive_duplicate_token(attention, tokens[prompt].tolist())
+            assert actual["duplicate_token"][head, prompt] == pytest.approx(expected)
+            assert actual["positional"][head, prompt] == pytest.approx(naive_positional(attention))
+    assert (actual["positional"] >= actual["previous_token"] - 1e-12).all()
 
 
 def naive_copying(model):
@@ -172,11 +172,11 @@ def naive_copying(model):
     vocabulary = model.vocabulary
     embedded = torch.stack([model.embed(torch.tensor([[t]]))[0, 0] for t in range(vocabulary)])
     embedded = model.stages[0].norm(embedded[None, None])[0, 0]
-    found = []
+    results = []
     for stage in model.stages:
         for block in stage.blocks:
             if block.n_components == 1 and not hasattr(block, "project"):
-                found.append(math.nan)
+                results.append(math.nan)
                 continue
             for head in range(block.n_components):
                 shared = head // (block.n_components // block.key_heads)
@@ -187,8 +187,8 @@ def naive_copying(model):
                 logits = model.unembed.weight @ (written * (1 if scale is None else scale)).T
                 centre = torch.eye(vocabulary) - 1 / vocabulary
                 eigenvalues = np.linalg.eigvals((centre @ logits.float() @ centre).double().numpy())
-                found.append(eigenvalues.real.sum() / abs(eigenvalues).sum())
-    return found
+                results.append(eigenvalues.real.sum() / abs(eigenvalues).sum())
+    return results
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "llama"])
@@ -207,11 +207,11 @@ def test_what_copying_is_on_planted_heads():
 
     circuit = shipped()["induction"]
     model, index = circuit.decoder(), circuit.blueprint.index
-    found = copying(model)
-    assert found[index["L1.H2"]] > 0.95
-    assert abs(found[index["L0.H0"]]) < 0.5
+    scores = copying(model)
+    assert scores[index["L1.H2"]] > 0.95
+    assert abs(scores[index["L0.H0"]]) < 0.5
     heads = np.array([node.kind == "head" for node in model.components])
-    assert np.isnan(found[~heads]).all()
+    assert np.isnan(scores[~heads]).all()
     for factor in (-1, 0):
         blocks = tuple(
             replace(block, output=factor * block.output) if hasattr(block, "output") else block
@@ -219,4 +219,4 @@ def test_what_copying_is_on_planted_heads():
         )
         last = replace(model.stages[-1], blocks=blocks)
         changed = copying(replace(model, stages=(*model.stages[:-1], last)))
-        np.testing.assert_allclose(changed[index["L1.H2"]], factor * found[index["L1.H2"]])
+        np.testing.assert_allclose(changed[index["L1.H2"]], factor * scores[index["L1.H2"]])

@@ -84,10 +84,10 @@ def test_a_shard_that_repeats_another_steps_is_told(hub, source):
 def test_a_checkpoint_of_another_training_is_told(hub, source, tmp_path):
     write_trajectory(tmp_path, steps=(30,), first_seed=7)
     shutil.copy(tmp_path / "step30" / "model.safetensors", hub.folder / "step30")
-    found = problems(source(hub))
-    assert list(found) == ["step30"]
-    assert found["step30"][0] == "suspect"
-    assert "times as far from its neighbours as these from each other" in found["step30"][1]
+    reports = problems(source(hub))
+    assert list(reports) == ["step30"]
+    assert reports["step30"][0] == "suspect"
+    assert "times as far from its neighbours as these from each other" in reports["step30"][1]
 
 
 def test_a_training_that_goes_on_from_other_weights_is_told(hub):
@@ -95,9 +95,9 @@ def test_a_training_that_goes_on_from_other_weights_is_told(hub):
         edit_tensors(
             hub.folder / f"step{step}", lambda tensors: {n: t.flip(0) for n, t in tensors.items()}
         )
-    found = problems(by_hub(hub))
-    assert list(found) == ["step30"]
-    assert "as far from the checkpoint before as the distances around it" in found["step30"][1]
+    reports = problems(by_hub(hub))
+    assert list(reports) == ["step30"]
+    assert "as far from the checkpoint before as the distances around it" in reports["step30"][1]
 
 
 def test_pickled_weights_have_the_hashes_that_the_hub_lists_and_no_lineage(hub):
@@ -127,8 +127,8 @@ def test_ranges_read_headers_and_samples_only(hub, monkeypatch):
         header = 8 + int.from_bytes(path.read_bytes()[:8], "little")
         assert hub.sent[f"step{step}", path.name] == 64 + (header - 8) + 3 * 40
         assert hub.sent[f"step{step}", path.name] < path.stat().st_size
-        asked = [(method, file) for method, at, file in hub.requests if at == f"step{step}"]
-        assert asked == [("GET", "tree"), *5 * [("GET", path.name)]]
+        requests = [(method, file) for method, at, file in hub.requests if at == f"step{step}"]
+        assert requests == [("GET", "tree"), *5 * [("GET", path.name)]]
 
 
 def test_whole_downloads_and_reads_all(hub):
@@ -152,8 +152,8 @@ def test_without_hashes_files_are_told_apart_by_their_samples(hub):
 def test_equal_samples_in_another_file_are_suspect(hub):
     tensors = load_file(hub.folder / "step0" / "model.safetensors")
     save_file(tensors, hub.folder / "step10" / "model.safetensors", {"saved": "again"})
-    found = problems(by_hub(hub))
-    assert found == {"step10": ("suspect", "its samples are those of step0, in another file")}
+    reports = problems(by_hub(hub))
+    assert reports == {"step10": ("suspect", "its samples are those of step0, in another file")}
 
 
 def test_a_shard_that_is_not_there_and_a_damaged_header_are_told(hub):
@@ -161,10 +161,10 @@ def test_a_shard_that_is_not_there_and_a_damaged_header_are_told(hub):
     (hub.folder / "step10" / FIRST).unlink()
     path = hub.folder / "step20" / "model.safetensors"
     path.write_bytes(b"\xff" * 8 + path.read_bytes()[8:])
-    found = problems(by_hub(hub))
-    assert found["step10"] == ("missing", f"the revision has no {FIRST}")
-    assert found["step20"][0] == "failed"
-    assert "model.safetensors: is not a complete safetensors file" in found["step20"][1]
+    reports = problems(by_hub(hub))
+    assert reports["step10"] == ("missing", f"the revision has no {FIRST}")
+    assert reports["step20"][0] == "failed"
+    assert "model.safetensors: is not a complete safetensors file" in reports["step20"][1]
 
 
 def test_a_server_that_sends_no_parts_is_told(hub):
@@ -177,8 +177,8 @@ def test_a_server_that_sends_no_parts_is_told(hub):
 
 def test_other_tensors_than_most_checkpoints_have_are_told(hub):
     edit_tensors(hub.folder / "step20", lambda tensors: tensors | {"extra": torch.ones(2)})
-    found = problems(by_hub(hub))
-    assert found["step20"][1] == "its tensors are not those of most checkpoints: 'extra'"
+    reports = problems(by_hub(hub))
+    assert reports["step20"][1] == "its tensors are not those of most checkpoints: 'extra'"
 
 
 def test_a_sample_is_of_the_middle_of_tensors_and_holds_their_numbers(tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ def test_the_area_is_that_of_faithfulness_and_the_truth_beats_chance(catalogue):
         for difficulty in ("exact", "realistic")
         for name, values in scores.items()
     ]
-    found = recovered_output(records, [known], study, patch)
+    recovered = recovered_output(records, [known], study, patch)
     plan = planted_plan(study, [patch], known)
     request = Request(
         known.circuit.decoder("realistic", 1),
@@ -46,6 +46,6 @@ def test_the_area_is_that_of_faithfulness_and_the_truth_beats_chance(catalogue):
         edges[1:, :-1] = values
         choice = Choice(budgets=BUDGETS, rankings=("absolute",), draws=1)
         expected = faithfulness(request, EdgeScores(edges, signed=False), choice)["cpr"].item()
-        assert found[name, known.circuit.name, 1] == pytest.approx(expected, abs=1e-6)
-    assert found["truth", known.circuit.name, 1] > found["chance", known.circuit.name, 1]
-    assert set(found) == {(name, known.circuit.name, 1) for name in scores}
+        assert recovered[name, known.circuit.name, 1] == pytest.approx(expected, abs=1e-6)
+    assert recovered["truth", known.circuit.name, 1] > recovered["chance", known.circuit.name, 1]
+    assert set(recovered) == {(name, known.circuit.name, 1) for name in scores}

@@ -95,8 +95,8 @@ def test_a_callers_settings_change_nothing_and_stay(setting, expected, measured)
         stack.callback(torch.set_default_dtype, torch.float32)
         set_it(stack)
         chosen = get()
-        found = measured()
+        result = measured()
         assert get() == chosen != default
-    assert found.keys() == expected.keys()
+    assert result.keys() == expected.keys()
     for path, group in expected.items():
-        xr.testing.assert_identical(found[path], group)
+        xr.testing.assert_identical(result[path], group)

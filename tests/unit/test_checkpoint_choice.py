@@ -106,10 +106,10 @@ def test_layers_are_chosen_by_the_same_rule():
 @given(st.sets(st.integers(0, 10**6), min_size=1), st.integers(1, 30))
 def test_so_many_are_chosen_with_both_ends(steps, count):
     steps = sorted(steps)
-    found = choose(f"count={count}", [f"c{step}" for step in steps], steps)
-    assert len(found) == min(count, len(steps))
-    assert found[0] == 0
-    assert count == 1 or found[-1] == len(steps) - 1
+    choice = choose(f"count={count}", [f"c{step}" for step in steps], steps)
+    assert len(choice) == min(count, len(steps))
+    assert choice[0] == 0
+    assert count == 1 or choice[-1] == len(steps) - 1
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,8 @@ SOURCES, TARGETS = (0, 2, 5, 7), (5, 7, 9)
 @pytest.fixture(scope="module", params=["gpt_neox", "gpt2"])
 def whole(request):
     model = decoder(random_model(request.param, layers=3, heads=3, width=4))
-    asked = Request(model, random_prompts(count=2, length=5), EVERY)
-    return asked, influence(asked)
+    selection = Request(model, random_prompts(count=2, length=5), EVERY)
+    return selection, influence(selection)
 
 
 @pytest.mark.parametrize(
@@ -56,18 +56,18 @@ def whole(request):
 )
 def test_what_is_chosen_has_the_numbers_of_all_and_the_rest_is_nan(whole, sources, targets):
     request, expected = whole
-    found = influence(replace(request, sources=sources, targets=targets))
+    result = influence(replace(request, sources=sources, targets=targets))
     every = range(len(request.model.components))
     edges = np.ix_(range(len(EVERY)), sources or every, targets or every)
     for name in ("influence", "influence_se", "edge_effect"):
         values = np.full_like(getattr(expected, name), np.nan)
         values[edges] = getattr(expected, name)[edges]
-        np.testing.assert_allclose(getattr(found, name), values, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(getattr(result, name), values, rtol=1e-4, atol=1e-6)
     effects = expected.readout_effect.copy()
     effects[:, :, [i for i in every if i not in (sources or every)]] = np.nan
-    np.testing.assert_allclose(found.readout_effect, effects, rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(found.readout_value, expected.readout_value)
-    np.testing.assert_array_equal(found.prefix_matching, expected.prefix_matching)
+    np.testing.assert_allclose(result.readout_effect, effects, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(result.readout_value, expected.readout_value)
+    np.testing.assert_array_equal(result.prefix_matching, expected.prefix_matching)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
@@ -102,14 +102,14 @@ def checkpoints(tmp_path_factory):
 def test_a_run_of_some_components_has_the_film_of_all_with_gaps(checkpoints, tmp_path):
     chosen = {"components": ("heads",), "targets": ("L1.MLP", "L1.H0"), "blocks": 2}
     plan = plan_for(checkpoints, **chosen, null_draws=19, untrained=1)
-    found = run(plan, tmp_path / "some", jobs=1, progress=quiet).tree
+    result = run(plan, tmp_path / "some", jobs=1, progress=quiet).tree
     whole = run(plan_for(checkpoints), tmp_path / "all", jobs=1, progress=quiet).tree
-    heads = found["source"].str.match(r"L\d.H")
-    watched = found["target"].isin(["L1.MLP", "L1.H0"])
+    heads = result["source"].str.match(r"L\d.H")
+    watched = result["target"].isin(["L1.MLP", "L1.H0"])
     expected = whole["influence"].where(heads & watched)
-    np.testing.assert_allclose(found["influence"], expected, rtol=1e-4, atol=1e-6)
-    assert found["influence"].notnull().sum("source").max() == 2
-    assert open_results(tmp_path / "some" / "results.nc").equals(found)
+    np.testing.assert_allclose(result["influence"], expected, rtol=1e-4, atol=1e-6)
+    assert result["influence"].notnull().sum("source").max() == 2
+    assert open_results(tmp_path / "some" / "results.nc").equals(result)
 
 
 def test_the_identity_of_a_study_of_everything_stays(checkpoints):

@@ -50,16 +50,16 @@ def test_circuits_agree_with_plain_transformers(architecture, rule):
     kept = some_circuits(architecture, 3)
     expected = oracle_circuit(model(architecture), prompts, kept, replacement=rule)
     for name in ("logit_difference", "cross_entropy", "kl_divergence"):
-        found = readout(architecture, prompts, kept, rule, name)
-        np.testing.assert_allclose(found, expected[:, known_readouts().index(name)], atol=1e-9)
+        values = readout(architecture, prompts, kept, rule, name)
+        np.testing.assert_allclose(values, expected[:, known_readouts().index(name)], atol=1e-9)
 
 
 def test_prompts_of_several_lengths_agree_with_plain_transformers():
     prompts, kept = ragged_prompts(count=3, longest=5), some_circuits("llama", 2)
     expected = oracle_circuit(model("llama"), prompts, kept, replacement="resample")
-    found = readout("llama", prompts, kept)
+    values = readout("llama", prompts, kept)
     which = known_readouts().index("logit_difference")
-    np.testing.assert_allclose(found, expected[:, which], atol=1e-9)
+    np.testing.assert_allclose(values, expected[:, which], atol=1e-9)
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama"])
@@ -76,9 +76,9 @@ def test_queries_keys_and_values_may_have_edges_of_their_own(architecture, throu
     expected = oracle_circuit(
         model(architecture), prompts, kept, replacement="resample", through=through
     )
-    found = readout(architecture, prompts, apart)
+    values = readout(architecture, prompts, apart)
     np.testing.assert_allclose(
-        found, expected[:, known_readouts().index("logit_difference")], atol=1e-9
+        values, expected[:, known_readouts().index("logit_difference")], atol=1e-9
     )
 
 
@@ -110,8 +110,8 @@ def test_one_edge_left_out_is_the_patched_edge():
     for number, (source, target) in enumerate(inner):
         kept[number, source + 1, target] = False
     values = readout("gpt2", prompts, kept).mean(axis=1)
-    found = values[:-1] - values[-1]
-    np.testing.assert_allclose(found, patched[tuple(inner.T)], atol=1e-9)
+    result = values[:-1] - values[-1]
+    np.testing.assert_allclose(result, patched[tuple(inner.T)], atol=1e-9)
 
 
 def test_pieces_do_not_change_the_numbers(monkeypatch):

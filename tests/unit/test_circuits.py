@@ -83,9 +83,9 @@ def test_a_linear_circuit_recovers_the_sum_of_its_paths():
     drawn = np.random.default_rng(1).standard_normal(edges.shape)
     request = Request(model, prompts, [PATCH])
     choice = Choice(budgets=(0.2, 0.4, 0.7), rankings=("signed",), draws=2)
-    found = faithfulness(request, EdgeScores(drawn), choice)
+    curves = faithfulness(request, EdgeScores(drawn), choice)
     count = int(edges.sum())
-    for share, recovered in zip(choice.budgets, found["faithfulness"].values[0], strict=True):
+    for share, recovered in zip(choice.budgets, curves["faithfulness"].values[0], strict=True):
         kept = top(np.where(edges, drawn, np.nan), int(share * count))
         assert recovered == pytest.approx(path_sums(model, prompts, kept), abs=1e-9)
 
@@ -104,9 +104,9 @@ def scores_for(request, seed=0):
 def test_areas_are_those_of_mib():
     """The loop of MIB's ``evaluate_area_under_curve``, with its budgets and the whole model."""
     request = request_of()
-    found = faithfulness(request, scores_for(request), Choice(draws=2))
+    curves = faithfulness(request, scores_for(request), Choice(draws=2))
     for ranking in ("signed", "absolute"):
-        at = found.sel(ranking=ranking)
+        at = curves.sel(ranking=ranking)
         curve = [*zip([*MIB, 1.0], [*at["faithfulness"].values, 1.0], strict=True)]
         cpr = cmd = 0.0
         for (x1, y1), (x2, y2) in pairwise(curve):
@@ -131,15 +131,15 @@ def test_scores_are_positive_where_patching_hurts(readout, better):
         },
         {"readout": ["accuracy", readout]},
     )
-    found = scores_of(cell, readout)
+    scores = scores_of(cell, readout)
     expected = np.full((3, 3), np.nan)
     expected[1, 1], expected[1:, 2] = -0.5 * better, np.array([0.25, -2.0]) * better
-    assert found.signed
-    np.testing.assert_allclose(found.values, expected)
-    found = scores_of(cell.assign(edge_effect=cell["edge_effect"] * np.nan), readout)
+    assert scores.signed
+    np.testing.assert_allclose(scores.values, expected)
+    scores = scores_of(cell.assign(edge_effect=cell["edge_effect"] * np.nan), readout)
     expected[1, 1], expected[1:, 2] = 0.5, [0.0625, 0.5]
-    assert not found.signed
-    np.testing.assert_allclose(found.values, expected)
+    assert not scores.signed
+    np.testing.assert_allclose(scores.values, expected)
 
 
 @pytest.mark.parametrize(
@@ -159,10 +159,10 @@ def test_shares_have_no_sign(estimator, signed):
         {"readout": ["logit_difference"], "ablation": "mine"},
         {"spec": json.dumps(recorded)},
     )
-    found = scores_of(cell, "logit_difference")
-    assert found.signed == signed
+    scores = scores_of(cell, "logit_difference")
+    assert scores.signed == signed
     np.testing.assert_allclose(
-        found.values[1], [np.nan, *((-0.5, 0.25) if signed else (0.5, 1 / 16))]
+        scores.values[1], [np.nan, *((-0.5, 0.25) if signed else (0.5, 1 / 16))]
     )
 
 
@@ -171,12 +171,12 @@ def test_no_edges_recover_nothing_and_all_recover_everything():
     count = int(edges_of(request.model).sum())
     with pytest.raises(CntbenchError, match="holds no edge"):
         faithfulness(request, scores_for(request), Choice(budgets=(0.5 / count, 1.0)))
-    found = faithfulness(request, scores_for(request), Choice(draws=1))
-    assert found["circuit_edges"].values[0, 0] == 0
-    ends = [found["faithfulness"].values[0, 0], found["complement_faithfulness"].values[0, 0]]
+    curves = faithfulness(request, scores_for(request), Choice(draws=1))
+    assert curves["circuit_edges"].values[0, 0] == 0
+    ends = [curves["faithfulness"].values[0, 0], curves["complement_faithfulness"].values[0, 0]]
     np.testing.assert_allclose(ends, [0, 1], atol=1e-12)
-    found = faithfulness(request, scores_for(request), Choice(budgets=(1 / count, 1.0), draws=1))
-    whole = found.isel(budget=1)
+    curves = faithfulness(request, scores_for(request), Choice(budgets=(1 / count, 1.0), draws=1))
+    whole = curves.isel(budget=1)
     np.testing.assert_allclose(whole["faithfulness"], 1, atol=1e-12)
     np.testing.assert_allclose(whole["complement_faithfulness"], 0, atol=1e-12)
     np.testing.assert_allclose(whole["random_faithfulness"], 1, atol=1e-12)
@@ -187,29 +187,29 @@ def test_edges_without_a_score_stay_in_every_circuit():
     request = request_of()
     scores = scores_for(request)
     scores.values[0] = np.nan
-    found = faithfulness(request, scores, Choice(budgets=(0.5,), draws=1))
-    assert found["scored_edges"] == edges_of(request.model)[1:].sum()
-    assert found["circuit_edges"].max() <= found["scored_edges"] // 2
+    curves = faithfulness(request, scores, Choice(budgets=(0.5,), draws=1))
+    assert curves["scored_edges"] == edges_of(request.model)[1:].sum()
+    assert curves["circuit_edges"].max() <= curves["scored_edges"] // 2
     with_embedding = faithfulness(request, scores_for(request), Choice(budgets=(0.5,), draws=1))
-    assert found["empty_readout"] != with_embedding["empty_readout"]
+    assert curves["empty_readout"] != with_embedding["empty_readout"]
 
 
 def test_rankings_agree_where_the_sign_means_nothing():
     request = request_of()
     scores = EdgeScores(scores_for(request).values, signed=False)
-    found = faithfulness(request, scores, Choice(draws=1))
-    np.testing.assert_array_equal(*found["faithfulness"].values)
+    curves = faithfulness(request, scores, Choice(draws=1))
+    np.testing.assert_array_equal(*curves["faithfulness"].values)
 
 
 def test_a_threshold_gives_one_circuit_without_areas():
     request = request_of()
     scores = scores_for(request)
-    found = faithfulness(request, scores, Choice(rankings=("absolute",), threshold=1.0, draws=1))
+    curves = faithfulness(request, scores, Choice(rankings=("absolute",), threshold=1.0, draws=1))
     kept = np.abs(scores.values) >= 1
-    assert (found["circuit_edges"] == pruned(kept).sum()).all()
-    assert np.isnan(found["budget"]).all()
-    assert np.isnan(found["cpr"]).all()
-    assert np.isfinite(found["faithfulness"]).all()
+    assert (curves["circuit_edges"] == pruned(kept).sum()).all()
+    assert np.isnan(curves["budget"]).all()
+    assert np.isnan(curves["cpr"]).all()
+    assert np.isfinite(curves["faithfulness"]).all()
     with pytest.raises(CntbenchError, match="no edge has a score of at least 1000"):
         faithfulness(request, scores, Choice(rankings=("signed",), threshold=1000.0))
 
@@ -265,8 +265,8 @@ def test_pruning_does_not_change_what_a_circuit_recovers():
     edges = edges_of(request.model)
     kept = edges & (rng.random((4, *edges.shape)) < 0.3)
     both = np.concatenate([kept, [pruned(circuit) for circuit in kept]])
-    found = circuit_readouts(request, statistics_of(request), both)
-    np.testing.assert_allclose(found[:4], found[4:], atol=1e-10)
+    values = circuit_readouts(request, statistics_of(request), both)
+    np.testing.assert_allclose(values[:4], values[4:], atol=1e-10)
     assert (both[:4] != both[4:]).any()
 
 
@@ -295,5 +295,5 @@ def test_a_readout_that_does_not_move_has_no_faithfulness():
         type(request.prompts)(**{**vars(request.prompts), "reference": request.prompts.tokens}),
         [PATCH],
     )
-    found = faithfulness(same, scores_for(request), Choice(draws=1))
-    assert np.isnan(found["faithfulness"]).all()
+    curves = faithfulness(same, scores_for(request), Choice(draws=1))
+    assert np.isnan(curves["faithfulness"]).all()

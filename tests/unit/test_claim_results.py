@@ -53,12 +53,12 @@ def spec_of_test(null: str, minimum: float) -> ClaimTestSpec:
 def results_of(*statistics: Statistic, null: str = "given", minima=(0.1,), film: Film = FILM):
     """The results of each statistic with each smallest effect."""
     specs = [spec_of_test(null, minimum) for minimum in minima]
-    tests = tuple(ClaimTest(spec, one) for one in statistics for spec in specs)
+    tests = tuple(ClaimTest(spec, statistic) for statistic in statistics for spec in specs)
     spec = ClaimSpec(
         version=1, summary="Mine.", text="So.", source="me", about="graphs", test=({},)
     )
-    mine = Claim("mine", Path("mine.toml"), spec, tests)
-    return examine(film, [mine], seed=0, labels=["x"], draws=19)[0]
+    own = Claim("mine", Path("mine.toml"), spec, tests)
+    return examine(film, [own], seed=0, labels=["x"], draws=19)[0]
 
 
 SERIES = np.random.default_rng(0).standard_normal(30)
@@ -68,33 +68,33 @@ DRAWN = np.random.default_rng(1).standard_normal(39) + 0.3
 @pytest.mark.parametrize("value", [-0.5, 0.7, 2.0, 9.0])
 def test_a_result_is_the_statistic_held_against_its_draws(value):
     series = SERIES - SERIES.mean() + value
-    [found] = results_of(Given(series, DRAWN))
-    reached = sum(one >= value for one in DRAWN)
-    assert found.p_value == pytest.approx((1 + reached) / 40)
-    assert found.mid_p_value == pytest.approx((0.5 + reached) / 40)
-    assert found.least == pytest.approx(1 / 40)
-    assert found.effect == pytest.approx(value - DRAWN.mean())
+    [result] = results_of(Given(series, DRAWN))
+    reached = sum(draw >= value for draw in DRAWN)
+    assert result.p_value == pytest.approx((1 + reached) / 40)
+    assert result.mid_p_value == pytest.approx((0.5 + reached) / 40)
+    assert result.least == pytest.approx(1 / 40)
+    assert result.effect == pytest.approx(value - DRAWN.mean())
     bounds = np.array(mean_interval(series)) - DRAWN.mean()
-    assert (found.lower, found.upper) == pytest.approx(tuple(bounds))
+    assert (result.lower, result.upper) == pytest.approx(tuple(bounds))
 
 
 @pytest.mark.parametrize("draws", [19, 20, 39, 99])
 def test_the_power_is_that_of_p_values_of_at_most_a_twentieth(draws):
     drawn = np.random.default_rng(draws).standard_normal(draws) + 0.3
-    [found] = results_of(Given(SERIES, drawn))
-    error = (found.upper - found.lower) / 2 / 1.959964
-    needed = found.detectable - 0.841621 * error  # is reached in four of five films
+    [result] = results_of(Given(SERIES, drawn))
+    error = (result.upper - result.lower) / 2 / 1.959964
+    needed = result.detectable - 0.841621 * error  # is reached in four of five films
     for more, small in ((1e-4, True), (-1e-4, False)):
         series = np.full(30, needed + drawn.mean() + more)
         [other] = results_of(Given(series, drawn))
         assert (other.p_value <= 0.05) == small
-    [at] = results_of(Given(SERIES, drawn), minima=[found.detectable])
+    [at] = results_of(Given(SERIES, drawn), minima=[result.detectable])
     assert at.power == pytest.approx(0.8)
 
 
 def test_where_no_p_value_is_small_enough_there_is_no_power():
-    [found] = results_of(Given(SERIES, DRAWN[:18]), minima=[9.0])
-    assert (found.power, found.detectable) == (0, np.inf)
+    [result] = results_of(Given(SERIES, DRAWN[:18]), minima=[9.0])
+    assert (result.power, result.detectable) == (0, np.inf)
 
 
 def test_a_statistics_limits_cut_its_interval_but_not_the_error_of_its_power():
@@ -106,14 +106,14 @@ def test_a_statistics_limits_cut_its_interval_but_not_the_error_of_its_power():
 def test_few_moments_have_the_interval_of_the_draws_or_of_the_spread():
     wide = 4 * DRAWN
     for scatter, of in ((None, DRAWN), (wide, wide)):
-        [found] = results_of(Given([0.9], DRAWN, few_moments=True, scatter=scatter))
+        [result] = results_of(Given([0.9], DRAWN, few_moments=True, scatter=scatter))
         bounds = np.array(null_interval(0.9, of)) - DRAWN.mean()
-        assert (found.lower, found.upper) == pytest.approx(tuple(bounds))
+        assert (result.lower, result.upper) == pytest.approx(tuple(bounds))
 
 
 def test_a_single_draw_that_is_not_defined_leaves_a_test_open():
-    [found] = results_of(Given(SERIES, [*DRAWN, np.nan]))
-    assert found.reason == "is not defined under the null model 'given'"
+    [result] = results_of(Given(SERIES, [*DRAWN, np.nan]))
+    assert result.reason == "is not defined under the null model 'given'"
 
 
 @pytest.mark.parametrize("null", ["given", "time_order"])
@@ -127,7 +127,7 @@ def test_the_power_is_of_each_tests_own_smallest_effect():
     minima = (0.1, 0.9)
     together = results_of(Given(SERIES, DRAWN), minima=minima)
     alone = [results_of(Given(SERIES, DRAWN), minima=[minimum])[0] for minimum in minima]
-    assert [one.power for one in together] == [one.power for one in alone]
+    assert [item.power for item in together] == [item.power for item in alone]
     assert together[0].power < together[1].power
 
 

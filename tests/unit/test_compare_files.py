@@ -33,48 +33,48 @@ def influence(film, **at):
 
 def test_the_ablations_of_one_file(write):
     film = random_film()
-    found = compare_files([write("one.nc")])
+    agreements = compare_files([write("one.nc")])
     at = {"task": "induction", "checkpoint": "step8"}
     pair = [influence(film, **at, ablation=name) for name in ("zero", "mean")]
-    cell = found["agreement"].sel(**at, ablation="zero", other_ablation="mean")
+    cell = agreements["agreement"].sel(**at, ablation="zero", other_ablation="mean")
     np.testing.assert_allclose(cell, agreement(*pair, film["source_layer"].values))
-    assert list(found["statistic"].values) == list(STATISTICS)
-    assert list(found["step"].values) == [0, 8, 100]
+    assert list(agreements["statistic"].values) == list(STATISTICS)
+    assert list(agreements["step"].values) == [0, 8, 100]
 
 
 def test_several_files_are_held_against_the_first_where_they_meet(write):
     options = {"ablations": ("mean", "noise", "zero"), "names": ("step8", "step100", "step200")}
     paths = [write("one.nc"), write("two.nc", seed=1, **options), write("three.nc", seed=2)]
-    found = compare_files(paths)
-    assert list(found["file"].values) == [str(path) for path in paths[1:]]
-    assert list(found["ablation"].values) == ["zero", "mean"]
-    assert list(found["checkpoint"].values) == ["step8", "step100"]
+    agreements = compare_files(paths)
+    assert list(agreements["file"].values) == [str(path) for path in paths[1:]]
+    assert list(agreements["ablation"].values) == ["zero", "mean"]
+    assert list(agreements["checkpoint"].values) == ["step8", "step100"]
     at = {"task": "induction", "checkpoint": "step8", "ablation": "zero"}
     films = random_film(), random_film(seed=1, **options)
     expected = agreement(*(influence(f, **at) for f in films), films[0]["source_layer"].values)
-    cell = found["agreement"].sel(**at, file=str(paths[1]))
+    cell = agreements["agreement"].sel(**at, file=str(paths[1]))
     np.testing.assert_allclose(cell, expected)
 
 
 def test_a_file_agrees_with_itself(write):
-    found = compare_files([write("one.nc"), write("same.nc")])["agreement"]
-    np.testing.assert_allclose(found.dropna("statistic"), 1)
+    agreements = compare_files([write("one.nc"), write("same.nc")])["agreement"]
+    np.testing.assert_allclose(agreements.dropna("statistic"), 1)
 
 
 def test_the_order_of_tasks_does_not_matter(write):
     tasks = ("induction", "bigram")
     paths = [write("one.nc", tasks=tasks), write("two.nc", tasks=tasks, seed=1)]
     turned = write("turned.nc", lambda film: film.isel(task=[1, 0]), tasks=tasks)
-    found, expected = (
+    actual, expected = (
         compare_files([*paths, path]) for path in (turned, write("three.nc", tasks=tasks))
     )
-    np.testing.assert_array_equal(found["agreement"], expected["agreement"])
+    np.testing.assert_array_equal(actual["agreement"], expected["agreement"])
 
 
 def test_checkpoints_that_repeat_others_are_left_out(write):
     revisions = ["0" * 64, "0" * 64, "1" * 64]
-    found = compare_files([write("one.nc", revisions=revisions)])
-    assert list(found["checkpoint"].values) == ["step0", "step100"]
+    agreements = compare_files([write("one.nc", revisions=revisions)])
+    assert list(agreements["checkpoint"].values) == ["step0", "step100"]
 
 
 def without_last_component(film):
@@ -111,13 +111,13 @@ def test_tasks_and_ablations_of_one_name_that_are_not_the_same_are_told(write):
         spec = {"prompts": 2, "seed": 0, "tokenizer": "", "tasks": tasks, "ablations": ablations}
         return lambda film: film.assign_attrs(spec=json.dumps(spec))
 
-    one, same = (write(name, recorded("a", 1)) for name in ("one.nc", "same.nc"))
-    compare_files([one, same, write("unknown.nc")])  # no warning, which would be an error
+    case, same = (write(name, recorded("a", 1)) for name in ("one.nc", "same.nc"))
+    compare_files([case, same, write("unknown.nc")])  # no warning, which would be an error
     two = write("two.nc", recorded("b", 2))
     with pytest.warns(CntbenchWarning) as told:
-        compare_files([one, two])
+        compare_files([case, two])
     assert [str(warning.message) for warning in told] == [
-        f"{two}: task induction and ablation zero are defined otherwise than in {one}"
+        f"{two}: task induction and ablation zero are defined otherwise than in {case}"
     ]
 
 

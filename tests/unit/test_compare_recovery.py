@@ -36,23 +36,23 @@ def test_auroc_counts_pairs_and_ties_half(scores, truth):
     truth = feasible(scores, truth)
     true, others = scores[truth], scores[~truth & ~np.isnan(scores)]
     pairs = [(a > b) + 0.5 * (a == b) for a in true for b in others]
-    found = auroc(scores, truth)
-    assert np.isnan(found) if not pairs else found == pytest.approx(np.mean(pairs))
+    area = auroc(scores, truth)
+    assert np.isnan(area) if not pairs else area == pytest.approx(np.mean(pairs))
 
 
 @given(COARSE, TRUTH)
 def test_average_precision_takes_tied_edges_together(scores, truth):
     truth = feasible(scores, truth)
     allowed = ~np.isnan(scores)
-    found = average_precision(scores, truth)
+    precision = average_precision(scores, truth)
     if not truth.any() or (truth == allowed).all():
-        assert np.isnan(found)
+        assert np.isnan(precision)
         return
     precisions = [
         truth[allowed & (scores >= score)].sum() / (allowed & (scores >= score)).sum()
         for score in scores[truth]
     ]
-    assert found == pytest.approx(np.mean(precisions))
+    assert precision == pytest.approx(np.mean(precisions))
 
 
 @given(st.integers(0, 999))
@@ -121,8 +121,8 @@ def layered(seed, size=5):
 def test_recovery_is_the_mean_over_seeds_with_its_interval():
     made = {seed: layered(seed) for seed in range(4)}
     records = [record(s, seed, direct=d, total=t) for seed, (s, d, t) in made.items()]
-    found = recovery(records)
-    cell = found.sel(circuit="c", difficulty="exact", ablation="a")
+    recovered = recovery(records)
+    cell = recovered.sel(circuit="c", difficulty="exact", ablation="a")
     each = [auroc(scores, direct) for scores, direct, _ in made.values()]
     direct = cell.sel(truth="direct")
     assert direct["auroc"].item() == pytest.approx(np.mean(each))
@@ -143,26 +143,26 @@ def test_recovery_is_the_mean_over_seeds_with_its_interval():
 def test_intervals_of_scores_end_at_1():
     scores, direct, total = layered(0)
     seeds = {0: scores, 1: np.where(np.isnan(scores), np.nan, direct)}
-    found = recovery(record(s, seed, direct=direct, total=total) for seed, s in seeds.items())
-    assert found["auroc_high"].sel(truth="direct").item() == 1
+    recovered = recovery(record(s, seed, direct=direct, total=total) for seed, s in seeds.items())
+    assert recovered["auroc_high"].sel(truth="direct").item() == 1
 
 
 def test_what_was_not_measured_is_nan():
     scores, direct, total = layered(0)
-    found = recovery(
+    recovered = recovery(
         [
             record(scores, circuit="c", direct=direct, total=total),
             record(scores, circuit="d", ablation="b", direct=direct, total=total),
         ]
     )
-    assert list(found["ablation"].values) == ["a", "b"]
-    missing = found.sel(circuit="c", ablation="b")
+    assert list(recovered["ablation"].values) == ["a", "b"]
+    missing = recovered.sel(circuit="c", ablation="b")
     assert np.isnan(missing["auroc"]).all()
     assert (missing["seeds"] == 0).all()
     assert recovery([]).sizes["circuit"] == 0
     for name in ("auroc", "ap", "baseline_ap", "auroc_low", "ap_high"):
-        assert found[name].dims == ("circuit", "difficulty", "truth", "ablation")
-        assert found[name].attrs["units"] == "1"
+        assert recovered[name].dims == ("circuit", "difficulty", "truth", "ablation")
+        assert recovered[name].attrs["units"] == "1"
 
 
 def test_a_true_edge_that_is_not_feasible_is_refused():
@@ -174,15 +174,15 @@ def test_a_true_edge_that_is_not_feasible_is_refused():
 
 def test_a_seed_that_stands_twice_is_refused():
     scores, direct, total = layered(0)
-    one = record(scores, direct=direct, total=total)
+    single = record(scores, direct=direct, total=total)
     with pytest.raises(
         CntbenchError, match=r"'a' was measured twice on circuit 'c', exact, seed 0"
     ):
-        recovery([one, one])
+        recovery([single, single])
 
 
 def test_diagnostics_show_the_first_expectation_that_is_not_met():
-    found = diagnostics(
+    table = diagnostics(
         [
             Diagnostic("chain", "zero", True, 0.0, 1e-6, "no A → C"),
             Diagnostic("chain", "zero", False, 0.5, 0.1, "A → B"),
@@ -190,12 +190,12 @@ def test_diagnostics_show_the_first_expectation_that_is_not_met():
             Diagnostic("null", "mean", True, 0.0, 1e-6, "nothing"),
         ]
     )
-    cell = found.sel(circuit="chain", ablation="zero")
+    cell = table.sel(circuit="chain", ablation="zero")
     assert cell["passed"].item() == 0
     assert (cell["value"].item(), cell["threshold"].item()) == (0.5, 0.1)
     assert cell["what"].item() == "A → B"
-    assert found.sel(circuit="null", ablation="mean")["passed"].item() == 1
-    assert np.isnan(found.sel(circuit="null", ablation="zero")["passed"])
+    assert table.sel(circuit="null", ablation="mean")["passed"].item() == 1
+    assert np.isnan(table.sel(circuit="null", ablation="zero")["passed"])
     assert diagnostics([]).sizes == {"circuit": 0, "ablation": 0}
 
 

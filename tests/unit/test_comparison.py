@@ -90,12 +90,12 @@ def diagnosed(ablations=("zero", "mine")):
 
 
 def test_each_ablation_is_held_against_the_mean_of_the_others():
-    found = comparison(trained())
-    values = found["agreement"].sel(task="induction", ablation="zero")
+    table = comparison(trained())
+    values = table["agreement"].sel(task="induction", ablation="zero")
     others = values.sel(other_ablation=["mean", "noise"]).mean("other_ablation")
-    mean = found["consensus_mean"].sel(ablation="zero")
+    mean = table["consensus_mean"].sel(ablation="zero")
     np.testing.assert_allclose(mean, others.mean("checkpoint"))
-    assert found["consensus_low"].isnull().all()  # too few checkpoints
+    assert table["consensus_low"].isnull().all()  # too few checkpoints
 
 
 def test_stability_and_reliability_are_means_over_tasks_and_checkpoints():
@@ -105,36 +105,36 @@ def test_stability_and_reliability_are_means_over_tasks_and_checkpoints():
     dims = (*made["split_half"].dims, "prompts")
     about = {"units": "1", "long_name": "overlap"}
     made = made.assign(overlap_by_prompts=(dims, overlaps, about)).assign_coords(prompts=[2, 4])
-    found = comparison(made)
+    table = comparison(made)
     for name, values in (("circuit_overlap", overlaps[..., 1]), ("split_half", made["split_half"])):
-        np.testing.assert_allclose(found[f"{name}_mean"], np.mean(values, axis=(0, 2)))
-    np.testing.assert_array_equal(found["settled_at"], [4, np.nan, np.nan])
+        np.testing.assert_allclose(table[f"{name}_mean"], np.mean(values, axis=(0, 2)))
+    np.testing.assert_array_equal(table["settled_at"], [4, np.nan, np.nan])
 
 
 def test_costs_are_relative_to_zero():
     made = trained(tasks=("induction", "bigram"))
-    found = comparison(made)
+    table = comparison(made)
     for name in ("seconds", "token_layers"):
         total = made[name].sum([dim for dim in made[name].dims if dim != "ablation"])
         np.testing.assert_allclose(
-            found[f"relative_{name}"], total / total.sel(ablation="zero").item()
+            table[f"relative_{name}"], total / total.sel(ablation="zero").item()
         )
     alone = comparison(made.sel(ablation=["mean", "noise"]))
     assert np.isnan(alone["relative_seconds"]).all()
 
 
 def test_parts_share_one_coordinate_of_ablations():
-    found = comparison(trained(), recovered(), diagnosed())
-    assert list(found["ablation"].values) == ["mean", "zero", "noise", "mine"]
-    assert np.isnan(found["auroc"].sel(ablation="noise")).all()
-    assert (found["seeds"].sel(ablation="noise") == 0).all()
-    assert (found["what"].sel(ablation="noise") == "").all()
+    table = comparison(trained(), recovered(), diagnosed())
+    assert list(table["ablation"].values) == ["mean", "zero", "noise", "mine"]
+    assert np.isnan(table["auroc"].sel(ablation="noise")).all()
+    assert (table["seeds"].sel(ablation="noise") == 0).all()
+    assert (table["what"].sel(ablation="noise") == "").all()
     xr.testing.assert_equal(
-        found["auroc"].sel(ablation=["zero", "mine"]).drop_attrs(),
+        table["auroc"].sel(ablation=["zero", "mine"]).drop_attrs(),
         recovered()["auroc"].drop_attrs(),
     )
-    assert found["passed"].dims == ("special", "ablation")
-    for name, variable in found.data_vars.items():
+    assert table["passed"].dims == ("special", "ablation")
+    for name, variable in table.data_vars.items():
         assert variable.attrs.get("long_name"), name
         assert name == "what" or variable.attrs["units"] in ("1", "s"), name
 
@@ -170,19 +170,19 @@ MANY = (*LONG, *(f"another_ablation_{i}" for i in range(9)))
 
 
 def test_tables_show_the_numbers_within_100_columns():
-    found = comparison(trained(MANY), recovered(LONG), diagnosed(LONG))
-    text = printed(found)
+    table = comparison(trained(MANY), recovered(LONG), diagnosed(LONG))
+    text = printed(table)
     assert "…" not in text
     for name in MANY:
         assert len(re.findall(rf"\b{name}\b", text)) >= 2
     first, second = LONG[:2]
-    value = found["agreement_mean"].sel(
+    value = table["agreement_mean"].sel(
         statistic="edge_rank", task="induction", ablation=first, other_ablation=second
     )
     assert re.search(rf"1 {first} +· +{value.item():.2f} ", text)
-    half = found["split_half_mean"].sel(ablation="mean_overall").item()
+    half = table["split_half_mean"].sel(ablation="mean_overall").item()
     assert re.search(rf"mean_overall .*{half:.2f} ", text)
-    zero = found["auroc"].sel(circuit="random_dag", ablation="zero")
+    zero = table["auroc"].sel(circuit="random_dag", ablation="zero")
     auroc = zero.sel(difficulty="exact", truth="direct").item()
     assert re.search(rf"zero +{auroc:.2f} / ", text)
     assert re.search(r"random scores +0\.50 / ", text)

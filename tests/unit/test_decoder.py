@@ -115,10 +115,10 @@ def truth(model, monkeypatch):
         for kind, module in [("attention", parts.attention), ("MLP", parts.mlp)]
     ]
     with torch.no_grad():
-        found = model(TOKENS, output_attentions=True)
+        outputs = model(TOKENS, output_attentions=True)
     for handle in handles:
         handle.remove()
-    return found.logits, found.attentions, seen
+    return outputs.logits, outputs.attentions, seen
 
 
 def walk(model, tokens):
@@ -134,8 +134,8 @@ def walk(model, tokens):
 
 
 def logits(model, tokens):
-    *_, (_, _, found) = walk(model, tokens)
-    return found[0]
+    *_, (_, _, stream) = walk(model, tokens)
+    return stream[0]
 
 
 def blocks(model, kind):
@@ -143,8 +143,8 @@ def blocks(model, kind):
     return [step for step in walk(model, TOKENS) if isinstance(step[0], kind)]
 
 
-def close(found, expected):
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+def close(actual, expected):
+    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_logits_are_those_of_transformers(model, truth):
@@ -160,9 +160,9 @@ def test_logits_are_those_of_the_attention_that_transformers_takes_by_itself(mod
 
 
 def test_contributions_and_bias_sum_to_the_attention_output(model, truth):
-    found = blocks(decoder(model), Attention)
-    assert len(found) == model.config.num_hidden_layers
-    for layer, (block, _, states) in enumerate(found):
+    attentions = blocks(decoder(model), Attention)
+    assert len(attentions) == model.config.num_hidden_layers
+    for layer, (block, _, states) in enumerate(attentions):
         parts = block.contributions(states[0])
         assert len(parts) == block.n_components == model.config.num_attention_heads
         close(parts.sum(dim=0) + block.output_bias, truth[2][layer, "attention"][0])
@@ -226,9 +226,9 @@ def test_later_tokens_do_not_reach_back(model):
     engine = decoder(model)
     changed = TOKENS.clone()
     changed[:, 5:] = 0
-    found, before = logits(engine, changed), logits(engine, TOKENS)
-    close(found[:, :5], before[:, :5])
-    assert (found[:, 5:] != before[:, 5:]).any()
+    result, before = logits(engine, changed), logits(engine, TOKENS)
+    close(result[:, :5], before[:, :5])
+    assert (result[:, 5:] != before[:, 5:]).any()
 
 
 def test_making_and_running_it_changes_no_weight(model):
@@ -264,10 +264,10 @@ def test_sizes(model):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_single_precision_stays_single_and_close(architecture):
     model = random_model(architecture)
-    found = logits(decoder(model), TOKENS)
-    assert found.dtype == torch.float32
+    actual = logits(decoder(model), TOKENS)
+    assert actual.dtype == torch.float32
     with torch.no_grad():
-        torch.testing.assert_close(found, model(TOKENS).logits, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(actual, model(TOKENS).logits, rtol=1e-4, atol=1e-4)
 
 
 # The parts by themselves, in closed form.
@@ -318,9 +318,9 @@ def test_a_gate_multiplies_hidden_units():
         for given in zip(torch.randn(2, 7, 6).double(), torch.randn(2, 7).double(), strict=True)
     )
     outer = Linear(torch.randn(6, 7).double(), torch.randn(6).double())
-    found = MLP(inner, outer, SILU, gate).states(x)[:, :, :, 0]
+    states = MLP(inner, outer, SILU, gate).states(x)[:, :, :, 0]
     hidden = torch.nn.functional.silu(gate(x)) * inner(x)
-    close(found, hidden @ outer.weight.mT + outer.bias)
+    close(states, hidden @ outer.weight.mT + outer.bias)
 
 
 @pytest.mark.parametrize("key_heads", [1, 2, 3, 6])
@@ -337,8 +337,8 @@ def test_heads_that_share_a_key_are_heads_with_equal_keys(key_heads, width):
 
     def own(rows):
         query, *rest = rows.split((of_queries, of_rest, of_rest))
-        each = [one.unflatten(0, (key_heads, width)) for one in rest]
-        spread = [one.repeat_interleave(heads // key_heads, 0).flatten(0, 1) for one in each]
+        each = [head.unflatten(0, (key_heads, width)) for head in rest]
+        spread = [head.repeat_interleave(heads // key_heads, 0).flatten(0, 1) for head in each]
         return torch.cat([query, *spread])
 
     apart = Attention.make(Linear(own(weight), own(bias)), output, torch.zeros(10).double())
@@ -348,8 +348,8 @@ def test_heads_that_share_a_key_are_heads_with_equal_keys(key_heads, width):
     at = torch.tensor([[1, 4], [0, 2], [3, 4]])
     some = x[:, torch.arange(3)[:, None], at]
     for values in (None, x.flip(2)):
-        asked = Queries(x, at, values)
-        close(shared.states(some, asked), apart.states(some, asked))
+        queries = Queries(x, at, values)
+        close(shared.states(some, queries), apart.states(some, queries))
     assert shared.lengths == (of_queries, of_rest, of_rest)
 
 
@@ -394,6 +394,6 @@ def test_a_layer_norm_that_epsilon_dominates_keeps_its_precision():
     model.config.layer_norm_eps = 1e10
     prompts = random_prompts()
     ablation = Ablation("zero", zero.Parameters(), relative_l2.measure)
-    found = influence(Request(decoder(model), prompts, [ablation])).influence[0]
+    influences = influence(Request(decoder(model), prompts, [ablation])).influence[0]
     exact, _, _ = oracle_influence(model.double(), prompts, zero.Parameters(), "relative_l2")
-    np.testing.assert_allclose(found, exact, rtol=1e-5)
+    np.testing.assert_allclose(influences, exact, rtol=1e-5)

@@ -44,16 +44,16 @@ def test_every_metric_with_a_null_model_stands_beside_it(root, whole):
         if "null_model" not in metric.attrs:
             assert name not in whole["nulls"]
             continue
-        said = whole["nulls"][name]
-        assert said.dims == ("statistic", *metric.dims)
-        assert said.attrs["null_model"] == metric.attrs["null_model"]
-        assert said.attrs["units"] == metric.attrs["units"]
-        drawn = said.sel(statistic="mean")
+        nulls = whole["nulls"][name]
+        assert nulls.dims == ("statistic", *metric.dims)
+        assert nulls.attrs["null_model"] == metric.attrs["null_model"]
+        assert nulls.attrs["units"] == metric.attrs["units"]
+        drawn = nulls.sel(statistic="mean")
         if metric.attrs["null_model"] == "untrained":
-            assert said.isnull().all()
-            assert said.attrs["draws"] == 0
+            assert nulls.isnull().all()
+            assert nulls.attrs["draws"] == 0
         else:
-            assert said.attrs["draws"] == 9
+            assert nulls.attrs["draws"] == 9
             np.testing.assert_array_equal(drawn.isnull() & metric.notnull(), False)
 
 
@@ -69,9 +69,9 @@ def test_a_null_model_with_few_draws_says_how_many(root, monkeypatch):
 
 
 def test_the_statistic_is_of_the_metric(whole):
-    metric, said = whole["metrics"]["efficiency"], whole["nulls"]["efficiency"]
+    metric, nulls = whole["metrics"]["efficiency"], whole["nulls"]["efficiency"]
     mean, deviation, z_score = (
-        said.sel(statistic=name) for name in ("mean", "standard_deviation", "z_score")
+        nulls.sel(statistic=name) for name in ("mean", "standard_deviation", "z_score")
     )
     np.testing.assert_allclose((metric - mean) / deviation, z_score, rtol=1e-3, atol=1e-3)
 
@@ -80,11 +80,11 @@ def test_roles_stand_where_they_belong(root, whole):
     for index in ({"task": i, "ablation": j} for i, j in np.ndindex(2, 2)):
         film = film_of(root.isel(index))
         for role in ROLES:
-            found = whole["roles"][f"{role}_strength"].isel(index)
-            np.testing.assert_allclose(found, strength(film.weights, film.layer, role), rtol=1e-5)
+            part = whole["roles"][f"{role}_strength"].isel(index)
+            np.testing.assert_allclose(part, strength(film.weights, film.layer, role), rtol=1e-5)
             lower = whole["roles"][f"{role}_strength_lower"].isel(index)
             upper = whole["roles"][f"{role}_strength_upper"].isel(index)
-            assert ((lower < found) & (found < upper) | found.isnull()).all()
+            assert ((lower < part) & (part < upper) | part.isnull()).all()
 
 
 def test_gatekeepers_lie_on_more_paths_than_their_layers_explain(root, whole):
@@ -101,12 +101,12 @@ def test_gatekeepers_lie_on_more_paths_than_their_layers_explain(root, whole):
         passing = nx.betweenness_centrality(graph, weight="length")
         expected = {name: passing[name] - float(mean[i].sel(component=name)) for name in passing}
         inner = [name for name in passing if graph.in_degree(name) and graph.out_degree(name)]
-        found = roles["gatekeeper_strength"].isel(index).isel(checkpoint=i)
-        for name in map(str, found["component"].values):
+        part = roles["gatekeeper_strength"].isel(index).isel(checkpoint=i)
+        for name in map(str, part["component"].values):
             if name in inner:
-                np.testing.assert_allclose(found.sel(component=name), expected[name], atol=1e-6)
+                np.testing.assert_allclose(part.sel(component=name), expected[name], atol=1e-6)
             else:
-                assert np.isnan(found.sel(component=name))
+                assert np.isnan(part.sel(component=name))
         places = rankdata([-round(expected[name], 6) for name in inner])
         ranks, members = (
             roles[f"gatekeeper_{name}"].isel(index).isel(checkpoint=i).sel(component=inner)
@@ -121,19 +121,19 @@ def test_gatekeepers_lie_on_more_paths_than_their_layers_explain(root, whole):
 def test_gatekeepers_change_between_means_over_windows(whole):
     index = {"task": 1, "ablation": 0}
     strengths = whole["roles"]["gatekeeper_strength"].isel(index).values.astype(float)
-    found = whole["roles"]["gatekeeper_change"].isel(index).values
-    assert np.isnan(found[0])
+    part = whole["roles"]["gatekeeper_change"].isel(index).values
+    assert np.isnan(part[0])
     for at in range(1, len(NAMES)):
         before = strengths[max(0, at - WINDOW) : at].mean(axis=0)
         after = strengths[at : at + WINDOW].mean(axis=0)
-        assert found[at] == pytest.approx(float(reversed_share(before, after)))
+        assert part[at] == pytest.approx(float(reversed_share(before, after)))
 
 
 def test_intervals_of_strengths_end_at_zero(root):
     weights = root["influence"].values[0, 0].astype(float)
-    found = component_roles(weights, weights, root["source_layer"].values, np.array(3.0))
+    result = component_roles(weights, weights, root["source_layer"].values, np.array(3.0))
     lower, upper, centre, error = (
-        found[f"spreader_{name}"]
+        result[f"spreader_{name}"]
         for name in ("strength_lower", "strength_upper", "strength", "strength_se")
     )
     np.testing.assert_allclose(lower, np.maximum(centre - 4.302653 * error, 0), rtol=1e-5)
@@ -150,11 +150,11 @@ def test_checkpoints_that_do_not_count_are_gaps_and_are_stepped_over(root):
     gappy["status"][:, :, 2] = "failed"
     gappy["influence"][:, :, 2] = np.nan
     gappy["influence_se"][:, :, 2] = np.nan
-    found = groups(gappy)
+    tree = groups(gappy)
     kept = groups(root.isel(checkpoint=[0, 1, 3, 4, 5]))
     assert list(usable(gappy)) == [True, True, False, True, True, True]
     for group in ("roles", "nulls"):
-        for name, values in found[group].data_vars.items():
+        for name, values in tree[group].data_vars.items():
             assert values.isel(checkpoint=2).isnull().all()
             at = {"checkpoint": [0, 1, 3, 4, 5]}
             np.testing.assert_array_equal(values.isel(at), kept[group][name], err_msg=name)
@@ -163,11 +163,11 @@ def test_checkpoints_that_do_not_count_are_gaps_and_are_stepped_over(root):
 def test_a_cell_without_checkpoints_is_a_gap(root, whole):
     gappy = root.copy(deep=True)
     gappy["status"][1, 0] = "failed"
-    found = groups(gappy)
-    assert found["roles"]["spreader_strength"][1, 0].isnull().all()
-    assert found["nulls"]["efficiency"][:, 1, 0].isnull().all()
+    tree = groups(gappy)
+    assert tree["roles"]["spreader_strength"][1, 0].isnull().all()
+    assert tree["nulls"]["efficiency"][:, 1, 0].isnull().all()
     np.testing.assert_array_equal(
-        found["nulls"]["efficiency"][:, 0], whole["nulls"]["efficiency"][:, 0]
+        tree["nulls"]["efficiency"][:, 0], whole["nulls"]["efficiency"][:, 0]
     )
 
 
@@ -182,17 +182,17 @@ def test_draws_depend_on_the_cell_and_on_nothing_else(root, whole):
 
 
 def test_processes_change_nothing(root, whole):
-    found = groups(root, jobs=2)
+    tree = groups(root, jobs=2)
     for group in ("roles", "nulls"):
-        xr.testing.assert_identical(found[group], whole[group])
+        xr.testing.assert_identical(tree[group], whole[group])
 
 
 def test_without_draws_there_are_roles_and_no_nulls(root, whole):
-    found = groups(root, count=0)
-    assert "nulls" not in found
+    tree = groups(root, count=0)
+    assert "nulls" not in tree
     for name in ("spreader_rank", "gatherer_strength_se", "spreader_change"):
-        np.testing.assert_array_equal(found["roles"][name], whole["roles"][name])
-    assert found["roles"]["spreader_change_p_value"].isnull().all()
+        np.testing.assert_array_equal(tree["roles"][name], whole["roles"][name])
+    assert tree["roles"]["spreader_change_p_value"].isnull().all()
 
 
 @pytest.mark.parametrize(
@@ -222,24 +222,24 @@ def test_an_earlier_result_is_taken_over_if_it_was_made_of_the_same(
         monkeypatch.setattr("cntbench.analysis.reuse._code", lambda: "of another version")
     elif change != "none":
         options[change] = 8
-    found = groups(changed, untrained, **options)
+    tree = groups(changed, untrained, **options)
     assert bool(worked) == (change != "none")
     if change == "none":
         for group in ("roles", "nulls"):
             xr.testing.assert_equal(
-                found[group][[*whole[group]]].reset_coords(drop=True), whole[group]
+                tree[group][[*whole[group]]].reset_coords(drop=True), whole[group]
             )
 
 
 def test_untrained_models_are_what_metrics_are_held_against(root):
     others = untrained_group({i: root.isel(checkpoint=[i]) for i in range(4)})
-    found = groups(root, others)
-    gini = found["metrics"]["gini"].isel(checkpoint=slice(4))
-    said = found["nulls"]["gini"]
+    tree = groups(root, others)
+    gini = tree["metrics"]["gini"].isel(checkpoint=slice(4))
+    nulls = tree["nulls"]["gini"]
     np.testing.assert_allclose(
-        said.sel(statistic="mean").isel(checkpoint=0), gini.mean("checkpoint"), rtol=1e-6
+        nulls.sel(statistic="mean").isel(checkpoint=0), gini.mean("checkpoint"), rtol=1e-6
     )
-    assert said.attrs["draws"] == 4
+    assert nulls.attrs["draws"] == 4
 
 
 def test_without_a_measured_checkpoint_that_is_why_nulls_are_undefined(root):
@@ -252,7 +252,7 @@ def test_without_a_measured_checkpoint_that_is_why_nulls_are_undefined(root):
 
 def test_thinning_is_said(root, monkeypatch):
     monkeypatch.setattr(module, "EDGES", 1)
-    said = groups(root)["nulls"]["efficiency"]
-    assert "at all but 3 checkpoints" in said.attrs["undefined"]
-    drawn = said.notnull().all(["statistic", "task", "ablation"])
+    nulls = groups(root)["nulls"]["efficiency"]
+    assert "at all but 3 checkpoints" in nulls.attrs["undefined"]
+    drawn = nulls.notnull().all(["statistic", "task", "ablation"])
     assert list(np.flatnonzero(drawn)) == [0, 2, 5]

@@ -37,8 +37,8 @@ def random_quadratics(seed, problems=4, size=3, spread=5.0):
 def test_the_minimum_of_a_quadratic_is_found(seed):
     matrices, centres = random_quadratics(seed)
     start = torch.zeros_like(centres)
-    found = minimise(quadratics(matrices, centres), start, steps=60, tolerance=1e-9).points
-    torch.testing.assert_close(found, centres, rtol=0, atol=1e-7)
+    minima = minimise(quadratics(matrices, centres), start, steps=60, tolerance=1e-9).points
+    torch.testing.assert_close(minima, centres, rtol=0, atol=1e-7)
 
 
 @given(st.integers(0, 1000), st.integers(0, 12))
@@ -58,10 +58,10 @@ def test_problems_do_not_mix(seed):
     matrices, centres = random_quadratics(seed)
     together = minimise(quadratics(matrices, centres), centres * 0, steps=9, tolerance=1e-6).points
     for i in range(len(centres)):
-        one = slice(i, i + 1)
-        evaluate = quadratics(matrices[one], centres[one])
-        alone = minimise(evaluate, centres[one] * 0, steps=9, tolerance=1e-6).points
-        torch.testing.assert_close(together[one], alone, rtol=1e-9, atol=1e-12)
+        block = slice(i, i + 1)
+        evaluate = quadratics(matrices[block], centres[block])
+        alone = minimise(evaluate, centres[block] * 0, steps=9, tolerance=1e-6).points
+        torch.testing.assert_close(together[block], alone, rtol=1e-9, atol=1e-12)
 
 
 def test_a_curved_valley_is_followed_to_its_end():
@@ -72,25 +72,25 @@ def test_a_curved_valley_is_followed_to_its_end():
         )
 
     start = torch.tensor([[-1.2, 1.0], [2.0, -1.0]], dtype=torch.float64)
-    found = minimise(evaluate, start, steps=200, tolerance=1e-8).points
-    torch.testing.assert_close(found, torch.ones_like(start), rtol=0, atol=1e-6)
+    minimum = minimise(evaluate, start, steps=200, tolerance=1e-8).points
+    torch.testing.assert_close(minimum, torch.ones_like(start), rtol=0, atol=1e-6)
 
 
 def test_solved_problems_are_not_evaluated_and_undefined_steps_are_refused():
-    asked = []
+    calls = []
 
     def evaluate(which, points):
-        asked.append(which.tolist())
+        calls.append(which.tolist())
         x = points[:, 0]  # log is undefined to the left of 0, where the first step leads
         return x - 0.01 * x.log(), (1 - 0.01 / x)[:, None]
 
     start = torch.tensor([[0.01], [0.5]], dtype=torch.float64)
-    found = minimise(evaluate, start, steps=40, tolerance=1e-9).points
-    assert found[0].item() == 0.01
-    assert found[1].item() == pytest.approx(0.01, abs=1e-8)
-    assert asked[0] == [0, 1]
-    assert asked[1:] == [[1]] * len(asked[1:])
-    assert len(asked) < 41
+    result = minimise(evaluate, start, steps=40, tolerance=1e-9).points
+    assert result[0].item() == 0.01
+    assert result[1].item() == pytest.approx(0.01, abs=1e-8)
+    assert calls[0] == [0, 1]
+    assert calls[1:] == [[1]] * len(calls[1:])
+    assert len(calls) < 41
 
 
 def test_a_problem_ends_when_its_decrease_does():

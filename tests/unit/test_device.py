@@ -74,16 +74,16 @@ def test_a_gpu_is_set_to_repeat_itself(monkeypatch, precision):
     before = torch.are_deterministic_algorithms_enabled()
     try:
         prepare("cuda", precision)
-        said = description("cuda")
+        attributes = description("cuda")
     finally:
         torch.use_deterministic_algorithms(before)
         torch.backends.cuda.enable_cudnn_sdp(True)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = True
-    assert said["device"] == "cuda (a GPU)"
-    assert "deterministic_algorithms = True" in said["determinism"]
-    assert "cublas_workspace = :4096:8" in said["determinism"]
-    assert f"tf32 = {precision == 'tf32'}" in said["determinism"]
+    assert attributes["device"] == "cuda (a GPU)"
+    assert "deterministic_algorithms = True" in attributes["determinism"]
+    assert "cublas_workspace = :4096:8" in attributes["determinism"]
+    assert f"tf32 = {precision == 'tf32'}" in attributes["determinism"]
 
 
 @NO_GPU

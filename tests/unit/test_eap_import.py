@@ -37,12 +37,12 @@ def ours(name: str) -> str:
 
 def summed(content: dict, *, circuit: bool = False) -> dict[tuple[str, str], float]:
     """Scores by source and target, q, k and v together, worked out edge by edge."""
-    found: dict[tuple[str, str], float] = {}
+    sums: dict[tuple[str, str], float] = {}
     for name, edge in content["edges"].items():
         source, target = re.sub("<.>", "", name).split("->")
         score = edge["score"] if edge["in_graph"] or not circuit else 0.0
-        found[source, target] = found.get((source, target), 0.0) + score
-    return found
+        sums[source, target] = sums.get((source, target), 0.0) + score
+    return sums
 
 
 @pytest.mark.parametrize("circuit", [False, True])
@@ -87,7 +87,7 @@ def test_circuits_score_every_input_of_a_head_by_itself(tmp_path, parallel, in_g
     for name in ("a0.h0->a1.h1<k>", "m0->m1", "input->m0", "m1->logits"):
         del content["edges"][name]
     read = read_eap_graph(write_graph(tmp_path / "g.json", content))
-    found = graph_scores(read, in_graph=in_graph).values
+    scores = graph_scores(read, in_graph=in_graph).values
     names = [ours(name) for name in content["nodes"]]
     sources, targets = names[:-1], names[1:]
     expected = np.full((3, len(sources), len(targets)), np.nan)
@@ -97,7 +97,7 @@ def test_circuits_score_every_input_of_a_head_by_itself(tmp_path, parallel, in_g
         place = "qkv".find(name[-2]) if name.endswith(">") else 0
         value = edge["in_graph" if in_graph else "score"]
         expected[place, sources.index(source), targets.index(target)] = value
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(scores, expected)
 
 
 @given(st.integers(1, 3), st.integers(1, 3), st.booleans())
@@ -106,8 +106,8 @@ def test_its_edges_are_those_that_the_architecture_has(layers, heads, parallel):
     reaches = feasible(nodes)
     expected = {(nodes[s].name, nodes[t].name) for s, t in np.argwhere(reaches)}
     named = (re.sub("<.>", "", n).split("->") for n in edge_names(layers, heads, parallel=parallel))
-    found = {(ours(s), ours(t)) for s, t in named if s != "input" and t != "logits"}
-    assert found == expected
+    actual = {(ours(s), ours(t)) for s, t in named if s != "input" and t != "logits"}
+    assert actual == expected
 
 
 def test_metrics_are_those_of_the_same_graph(tmp_path):
@@ -125,8 +125,8 @@ def test_metrics_are_those_of_the_same_graph(tmp_path):
     ):
         side = metrics[name].dims[0]
         for component, value in expected.items():
-            found = metrics[name].sel({side: component}).item()
-            assert found == pytest.approx(value, rel=1e-5, abs=1e-6), (name, component)
+            label = metrics[name].sel({side: component}).item()
+            assert label == pytest.approx(value, rel=1e-5, abs=1e-6), (name, component)
 
 
 def test_the_first_versions_of_the_format_say_the_same(tmp_path):
@@ -197,9 +197,9 @@ def changed(**changes: object) -> dict:
     return {**graph(), **changes}
 
 
-def with_edge(name: str, said: object) -> dict:
+def with_edge(name: str, message: object) -> dict:
     content = graph()
-    content["edges"][name] = said
+    content["edges"][name] = message
     return content
 
 

@@ -56,9 +56,9 @@ def test_a_direct_effect_costs_each_source_one_layer_per_target_layer(count):
 
 def test_methods_with_one_replacement_share_the_clean_run_and_the_donors(count):
     rule = resample.Parameters(donor="reference")
-    one = Ablation("a", rule, relative_l2.measure, scope="direct")
+    ablation = Ablation("a", rule, relative_l2.measure, scope="direct")
     two = Ablation("b", rule, relative_l2.measure, scope="direct")
-    alone, both = count(one), count(one, two)
+    alone, both = count(ablation), count(ablation, two)
     assert both["Attention"] - alone["Attention"] == ONE_LAYER_EACH
     assert both["MLP"] - alone["MLP"] == ONE_LAYER_EACH
 

@@ -32,7 +32,7 @@ def with_accuracy(film, values, errors=0.01):
     return changed
 
 
-def found(film, values, errors=0.01):
+def emergence_of(film, values, errors=0.01):
     return emergence(with_accuracy(film, values, errors), str(film["task"].values[0]))
 
 
@@ -43,11 +43,11 @@ def truth(middle=150.0, width=14.0):
 def test_onset_is_the_first_checkpoint_from_which_all_are_above(film):
     values = np.where(STEPS < 100, 0.03, 0.9)
     values[STEPS == 50] = 0.5  # it falls back: not yet
-    one = found(film, values)
-    assert (one.start, one.level) == (0, pytest.approx(0.03))
-    assert one.onset.step == 100
-    assert (one.steepest.step, one.until) == (90, 100)
-    assert 90 <= one.halfway.step <= 100
+    onset = emergence_of(film, values)
+    assert (onset.start, onset.level) == (0, pytest.approx(0.03))
+    assert onset.onset.step == 100
+    assert (onset.steepest.step, onset.until) == (90, 100)
+    assert 90 <= onset.halfway.step <= 100
 
 
 @pytest.mark.parametrize(
@@ -59,30 +59,30 @@ def test_onset_is_the_first_checkpoint_from_which_all_are_above(film):
     ],
 )
 def test_no_rise_is_no_emergence(film, values):
-    assert found(film, values) is None
+    assert emergence_of(film, values) is None
 
 
 @pytest.mark.parametrize("dip", [4, 25])
 def test_a_rise_that_smoothing_removes_is_in_its_interval(film, dip):
     values = truth()
     values[dip] -= 0.5
-    one = found(film, values, 0.001)
-    assert (one.steepest.step, one.until) == (10 * dip, 10 * dip + 10)
-    for moment in (one.onset, one.halfway, one.steepest):
+    onset = emergence_of(film, values, 0.001)
+    assert (onset.steepest.step, onset.until) == (10 * dip, 10 * dip + 10)
+    for moment in (onset.onset, onset.halfway, onset.steepest):
         assert moment.low <= moment.step <= moment.high
 
 
 @pytest.mark.parametrize("unmeasured", [STEPS >= 0, STEPS == 70])
 def test_errors_that_were_not_measured_leave_no_interval(film, unmeasured):
-    one = found(film, truth(), np.where(unmeasured, np.nan, 0.01))
-    assert np.isnan([one.onset.low, one.halfway.high, one.steepest.low]).all()
-    assert one.onset.step > 0
+    onset = emergence_of(film, truth(), np.where(unmeasured, np.nan, 0.01))
+    assert np.isnan([onset.onset.low, onset.halfway.high, onset.steepest.low]).all()
+    assert onset.onset.step > 0
 
 
 def test_one_checkpoint_is_too_few(film):
     values = np.full(len(STEPS), np.nan)
     values[-1] = 0.9
-    assert found(film, values) is None
+    assert emergence_of(film, values) is None
 
 
 def test_a_course_that_rises_and_falls_is_smoothed_as_such():
@@ -143,15 +143,17 @@ def test_intervals_cover_what_they_are_about(films, course, prompts, kept):
         own = rng.standard_normal((prompts, 15)) * np.sqrt(kept)
         fresh = rng.standard_normal((len(steps), prompts, 15)) * np.sqrt(1 - kept)
         right = (norm.cdf(own + fresh) < true[:, None, None]).mean(axis=-1)
-        return found(film, right.mean(axis=1), right.std(axis=1, ddof=1) / np.sqrt(prompts))
+        return emergence_of(film, right.mean(axis=1), right.std(axis=1, ddof=1) / np.sqrt(prompts))
 
     runs = [measured() for _ in range(int(os.environ.get("CNTBENCH_FILMS", "40")))]
-    typical = np.median([one.onset.step for one in runs])
-    of_half = np.mean([one.halfway.low <= half <= one.halfway.high for one in runs])
-    of_onset = np.mean([one.onset.low <= typical <= one.onset.high for one in runs])
-    low, high = (np.array([getattr(one.steepest, end) for one in runs]) for end in ("low", "high"))
+    typical = np.median([trial.onset.step for trial in runs])
+    of_half = np.mean([trial.halfway.low <= half <= trial.halfway.high for trial in runs])
+    of_onset = np.mean([trial.onset.low <= typical <= trial.onset.high for trial in runs])
+    low, high = (
+        np.array([getattr(trial.steepest, end) for trial in runs]) for end in ("low", "high")
+    )
     of_steepest = np.mean((low <= steepest[0]) & (steepest[1] <= high))
-    wide = np.median([one.halfway.high - one.halfway.low for one in runs])
+    wide = np.median([trial.halfway.high - trial.halfway.low for trial in runs])
     rates = [of_half, of_onset, of_steepest]
     print(f"| {course} | {prompts} | {kept} |", *rates, wide, np.median(high - low), sep=" | ")
     assert min(rates) >= 0.875
@@ -162,7 +164,7 @@ def test_few_prompts_make_intervals_wider(film):
     changed = film.copy(deep=False)
     lengths = []
     for changed.attrs["prompts"] in (4, 8, 1000):
-        half = found(changed, truth()).halfway
+        half = emergence_of(changed, truth()).halfway
         lengths.append(half.high - half.low)
     assert lengths == sorted(lengths, reverse=True)
     assert lengths[0] == pytest.approx(3.18 / 1.96 * lengths[2], rel=0.2)
@@ -185,15 +187,15 @@ def test_duplicates_and_gaps_do_not_count(film):
     changed = with_accuracy(film, values)
     changed["status"] = changed["status"].astype(object).copy()
     changed["status"][:, :, int(np.flatnonzero(STEPS == 100)[0])] = "duplicate"
-    one = emergence(changed, str(film["task"].values[0]))
-    assert one.onset.step == 110
+    result = emergence(changed, str(film["task"].values[0]))
+    assert result.onset.step == 110
 
 
 def test_intervals_are_those_of_the_fewest_prompts(film):
     width = {}
     for counts in ((4, 4), (100, 4), (100, 100)):
         measured = np.where(STEPS < 150, *counts)[None].astype(float)
-        onset = found(
+        onset = emergence_of(
             film.assign(prompts_measured=(("task", "checkpoint"), measured)), truth(), 0.05
         ).onset
         width[counts] = onset.high - onset.low
@@ -202,4 +204,4 @@ def test_intervals_are_those_of_the_fewest_prompts(film):
 
 def test_half_of_the_rise_is_that_to_the_last_value(film):
     values = np.interp(STEPS, [0, 100, 200, 290], [0.0, 1.0, 0.4, 0.4])
-    assert found(film, values, 1e-6).halfway.step == pytest.approx(20, abs=1)
+    assert emergence_of(film, values, 1e-6).halfway.step == pytest.approx(20, abs=1)

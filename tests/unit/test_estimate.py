@@ -118,17 +118,22 @@ def test_a_large_call_is_timed_on_some_of_its_prompts(plan, monkeypatch):
 def test_an_estimate_counts_what_the_run_will_compute(plan, tmp_path, blocks):
     plan = replace(plan, study=replace(plan.study, spec=replace(plan.study.spec, blocks=blocks)))
     folder = RunFolder(tmp_path / "run")
-    found = estimate(plan, folder, jobs=2, clock=Clock(0.6))
+    estimated = estimate(plan, folder, jobs=2, clock=Clock(0.6))
     assert not folder.path.exists()
-    assert (found.checkpoints, found.done, found.components, found.edges) == (3, 0, 6, 9)
-    assert [(t.name, t.prompts, t.length) for t in found.tasks] == [
+    assert (estimated.checkpoints, estimated.done, estimated.components, estimated.edges) == (
+        3,
+        0,
+        6,
+        9,
+    )
+    assert [(t.name, t.prompts, t.length) for t in estimated.tasks] == [
         ("induction", 3, 32),
         ("bigram", 3, 32),
     ]
-    assert found.speed.loading == pytest.approx(0.6)
+    assert estimated.speed.loading == pytest.approx(0.6)
     model = plan.trajectory.load(plan.trajectory.checkpoints[0])
     methods = [entry.method for entry in plan.ablations]
-    for task, cost, prompts in zip(plan.tasks, found.tasks, plan.prompts, strict=True):
+    for task, cost, prompts in zip(plan.tasks, estimated.tasks, plan.prompts, strict=True):
         counts = [
             counted(Request(model, prompts, methods, some, effects=task.spec.effects))
             for some in split_evenly(len(model.components), blocks)
@@ -138,7 +143,7 @@ def test_an_estimate_counts_what_the_run_will_compute(plan, tmp_path, blocks):
 
 
 def test_the_size_is_that_of_the_result(plan, finished, tmp_path):
-    found = estimate(plan, RunFolder(tmp_path / "run"), jobs=1, clock=Clock(0.6))
+    cost = estimate(plan, RunFolder(tmp_path / "run"), jobs=1, clock=Clock(0.6))
     tree = finished.tree
     numbers = [
         variable.nbytes
@@ -147,7 +152,7 @@ def test_the_size_is_that_of_the_result(plan, finished, tmp_path):
         for variable in group.to_dataset(inherit=False).data_vars.values()
         if variable.dtype.kind == "f"
     ]
-    assert found.size == sum(numbers)
+    assert cost.size == sum(numbers)
 
 
 def test_a_further_readout_is_counted(plan):
@@ -162,8 +167,8 @@ def test_a_further_readout_is_counted(plan):
 def test_what_is_measured_counts_as_done(plan, finished, tmp_path):
     shutil.copytree(finished.path.parent, tmp_path / "run")
     (tmp_path / "run" / "checkpoints" / "step8.nc").unlink()
-    found = estimate(plan, RunFolder(tmp_path / "run"), jobs=1, clock=Clock(0.6))
-    assert (found.done, found.missing, found.untrained) == (2, 1, 0)
+    cost = estimate(plan, RunFolder(tmp_path / "run"), jobs=1, clock=Clock(0.6))
+    assert (cost.done, cost.missing, cost.untrained) == (2, 1, 0)
     next((tmp_path / "run" / "untrained").iterdir()).unlink()
     assert estimate(plan, RunFolder(tmp_path / "run"), jobs=1, clock=Clock(0.6)).untrained == 1
 
@@ -186,16 +191,16 @@ def test_a_plan_of_mostly_untrained_models_says_what_to_do():
 
 
 def test_claims_that_the_plan_cannot_answer_are_named(plan):
-    found = estimate(plan, None, jobs=1, clock=Clock(0.6))
-    assert "three_phases needs 40 checkpoints" in found.unanswerable
-    assert "7 claims need 139 null_draws" in found.unanswerable
-    line = estimate_lines(found)[-1]
+    cost = estimate(plan, None, jobs=1, clock=Clock(0.6))
+    assert "three_phases needs 40 checkpoints" in cost.unanswerable
+    assert "7 claims need 139 null_draws" in cost.unanswerable
+    line = estimate_lines(cost)[-1]
     assert line.startswith("Claims that can only be inconclusive: ")
     assert line.endswith("The plan has 3 checkpoints.")
     spec = replace(plan.claims[0].spec, level=0.01)
     strict = replace(plan, claims=(replace(plan.claims[0], spec=spec), *plan.claims[1:]))
-    found = estimate(strict, None, jobs=1, clock=Clock(0.6))
-    assert "7 claims need 699 null_draws" in found.unanswerable
+    cost = estimate(strict, None, jobs=1, clock=Clock(0.6))
+    assert "7 claims need 699 null_draws" in cost.unanswerable
     without = replace(plan, study=replace(plan.study, spec=replace(plan.study.spec, null_draws=0)))
     assert not estimate(without, None, jobs=1, clock=Clock(0.6)).unanswerable
 
@@ -205,10 +210,10 @@ def test_revisions_that_do_not_exist_answer_no_claim(plan, monkeypatch):
     *known, last = plan.trajectory.checkpoints
     absent = replace(last, origin=HubRevision("lab/tiny", "step9", ""))
     shorter = replace(plan, trajectory=replace(plan.trajectory, checkpoints=(*known, absent)))
-    assert not any("checkpoints" in said for said in unanswerable(plan))
+    assert not any("checkpoints" in message for message in unanswerable(plan))
     assert f"{plan.claims[0].name} needs 3 checkpoints" in unanswerable(shorter)
-    found = estimate(shorter, None, jobs=1, clock=Clock(0.6))
-    assert estimate_lines(found)[-1].endswith("The plan has 2 checkpoints.")
+    cost = estimate(shorter, None, jobs=1, clock=Clock(0.6))
+    assert estimate_lines(cost)[-1].endswith("The plan has 2 checkpoints.")
 
 
 def unanswerable(plan):

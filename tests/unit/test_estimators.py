@@ -64,14 +64,14 @@ def test_numbers_that_are_none_are_refused(tmp_path, values, what, allowed):
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("written", "message"),
     [("return", "range"), ("yield (0,) #", "tuple"), ("return None #", "NoneType")],
 )
-def test_what_is_no_estimate_is_refused(tmp_path, written, said):
+def test_what_is_no_estimate_is_refused(tmp_path, written, message):
     path = tmp_path / "estimators" / "mine.py"
     path.parent.mkdir()
     path.write_text(MINE.format("found.values").replace("yield", written))
-    with pytest.raises(PluginError, match=f"estimator 'mine' of ablation 'a' yields {said}"):
+    with pytest.raises(PluginError, match=f"estimator 'mine' of ablation 'a' yields {message}"):
         effects(tmp_path, "mine")
 
 

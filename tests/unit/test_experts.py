@@ -89,13 +89,13 @@ def test_total_effects_equal_the_oracle(family, name):
     rule, measure = RULES[name]
     names = known_readouts()
     ablation = Ablation(name, rule, MEASURES[measure])
-    found = influence(Request(engine(family), prompts, [ablation], effects=names, readouts=names))
+    result = influence(Request(engine(family), prompts, [ablation], effects=names, readouts=names))
     expected, values, effects = oracle_influence(
         model(family), prompts, rule, measure, name=name, experts=True
     )
-    close(found.influence[0], expected, atol=1e-7 if measure == "cosine" else 1e-10)
-    close(found.readout_value, values)
-    close(found.readout_effect[0], effects)
+    close(result.influence[0], expected, atol=1e-7 if measure == "cosine" else 1e-10)
+    close(result.readout_value, values)
+    close(result.readout_effect[0], effects)
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_direct_effects_equal_the_oracle(family, name):
     prompts = random_prompts(count=1 + (name == "mean"), length=5, scored=2)
     rule, measure = RULES[name]
     ablation = Ablation(name, rule, MEASURES[measure], scope="direct")
-    found = influence(Request(engine(family), prompts, [ablation], effects=known_readouts()))
+    result = influence(Request(engine(family), prompts, [ablation], effects=known_readouts()))
     edges, direct = oracle_edges(model(family), prompts, ablation, measure, experts=True)
-    close(found.influence[0], edges.mean(-1), atol=1e-7 if measure == "cosine" else 1e-10)
-    close(found.readout_effect[0], direct.mean(-1))
+    close(result.influence[0], edges.mean(-1), atol=1e-7 if measure == "cosine" else 1e-10)
+    close(result.readout_effect[0], direct.mean(-1))
 
 
 @every_family
@@ -118,9 +118,9 @@ def test_effects_of_edges_on_a_readout_equal_the_oracle(family, estimator):
     prompts = random_prompts(count=1, length=5, scored=2)
     effects = ("cross_entropy",)
     ablation = Ablation("a", RESAMPLE, **READOUT, estimator=estimator)
-    found = influence(Request(engine(family), prompts, [ablation], effects=effects))
+    result = influence(Request(engine(family), prompts, [ablation], effects=effects))
     edges, _ = oracle_edges(model(family), prompts, ablation, None, effects=effects, experts=True)
-    close(found.edge_effect[0], edges[..., 0], rtol=1e-7, atol=1e-9)
+    close(result.edge_effect[0], edges[..., 0], rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize(("estimator", "steps"), [("eap_ig", 2), ("eap_ig_activations", 2)])
@@ -157,8 +157,8 @@ def test_circuits_equal_the_oracle(family):
     edges = edges_of(request.model)
     kept = edges & (np.random.default_rng(0).random((2, *edges.shape)) < 0.5)
     expected = oracle_circuit(model(family), prompts, kept, replacement="resample", experts=True)
-    found = circuit_readouts(request, statistics_of(request), kept)
-    close(found, expected[:, known_readouts().index("logit_difference")])
+    values = circuit_readouts(request, statistics_of(request), kept)
+    close(values, expected[:, known_readouts().index("logit_difference")])
 
 
 METHODS = {

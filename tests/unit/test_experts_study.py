@@ -98,14 +98,14 @@ def test_experts_are_chosen_by_name_kind_and_pattern(folder):
 
 
 def test_the_key_is_part_of_what_is_measured(folder):
-    one, whole = planned(folder), planned(folder, experts=False)
-    assert one.identity["experts"] is True
+    case, whole = planned(folder), planned(folder, experts=False)
+    assert case.identity["experts"] is True
     assert "experts" not in whole.identity
-    assert one.hash != whole.hash
-    assert "--experts" in one.study.command.split()
+    assert case.hash != whole.hash
+    assert "--experts" in case.study.command.split()
     assert [n.name for n in whole.trajectory.shape.components][2] == "L0.MLP"
-    assert estimate(one, None, jobs=1).components == 9
-    assert estimate(one, None, jobs=1).edges == feasible(one.trajectory.shape.components).sum()
+    assert estimate(case, None, jobs=1).components == 9
+    assert estimate(case, None, jobs=1).edges == feasible(case.trajectory.shape.components).sum()
 
 
 def test_models_without_experts_are_refused(tmp_path):
@@ -172,14 +172,14 @@ def test_exports_know_experts(tree, root, tmp_path):
     )
     assert "head" not in graph.nodes["L0.E2"]
     assert "expert" not in graph.nodes["L0.H1"]
-    one = tree.isel(task=[0], ablation=[0], checkpoint=[-1])
-    graphml.write_file(one, tmp_path / "graph.graphml")
+    moment = tree.isel(task=[0], ablation=[0], checkpoint=[-1])
+    graphml.write_file(moment, tmp_path / "graph.graphml")
     assert nx.read_graphml(tmp_path / "graph.graphml").nodes["L0.E3"]["expert"] == 3
-    gexf.write_file(one, tmp_path / "graph.gexf")
+    gexf.write_file(moment, tmp_path / "graph.gexf")
     assert 'title="expert"' in (tmp_path / "graph.gexf").read_text()
     assert component_table(tree)["expert"].max() == 3
     with pytest.raises(CntbenchError, match="graphs of EAP-IG have no experts") as caught:
-        eap.write_file(one, tmp_path / "graph.json")
+        eap.write_file(moment, tmp_path / "graph.json")
     assert "graphml" in caught.value.hint
     assert not (tmp_path / "graph.json").exists()
 

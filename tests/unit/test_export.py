@@ -65,16 +65,16 @@ def test_what_is_chosen_stays_in_order(tree, dim):
 @pytest.mark.parametrize("ablation", ["zero", "mean"])
 def test_graphml_holds_every_number_of_the_moment(tree, tmp_path, ablation):
     path = tmp_path / "graph.graphml"
-    one = cell(tree, task="induction", ablation=ablation, checkpoint="step16")
-    assert export(one, path, None) == [path]
-    found = nx.read_graphml(path)
-    film = one.to_dataset(inherit=False).squeeze(["task", "ablation", "checkpoint"])
-    assert list(found) == list(film["source"].values)
-    assert found.graph["checkpoint"] == "step16"
-    assert found.graph["step"] == 16
+    moment = cell(tree, task="induction", ablation=ablation, checkpoint="step16")
+    assert export(moment, path, None) == [path]
+    graph = nx.read_graphml(path)
+    film = moment.to_dataset(inherit=False).squeeze(["task", "ablation", "checkpoint"])
+    assert list(graph) == list(film["source"].values)
+    assert graph.graph["checkpoint"] == "step16"
+    assert graph.graph["step"] == 16
     for source, target in np.argwhere(film["influence"].notnull().values):
         at = {"source": source, "target": target}
-        edge = found.edges[film["source"].values[source], film["target"].values[target]]
+        edge = graph.edges[film["source"].values[source], film["target"].values[target]]
         expected = {
             "weight": film["influence"][at].item(),
             "standard_error": film["influence_se"][at].item(),
@@ -84,10 +84,10 @@ def test_graphml_holds_every_number_of_the_moment(tree, tmp_path, ablation):
         if ablation == "zero":
             assert np.isnan(expected.pop("effect"))
         assert edge == expected
-    assert found.number_of_edges() == film["influence"].notnull().sum()
+    assert graph.number_of_edges() == film["influence"].notnull().sum()
     roles = tree["roles"].to_dataset(inherit=True)
     roles = roles.sel(task="induction", ablation=ablation, checkpoint="step16")
-    for place, (name, node) in enumerate(found.nodes.items()):
+    for place, (name, node) in enumerate(graph.nodes.items()):
         assert node["layer"] == film["source_layer"].sel(source=name)
         assert node["kind"] == film["source_kind"].sel(source=name)
         assert node.get("head", -1) == film["source_head"].sel(source=name)
@@ -124,20 +124,20 @@ def test_a_graphml_file_holds_one_graph_that_was_measured(tree, tmp_path):
 
 def test_gexf_holds_the_whole_film_with_its_gap(tree, tmp_path):
     path = tmp_path / "film.gexf"
-    one = cell(tree, task="induction", ablation="mean")
-    export(one, path, None)
-    found = nx.read_gexf(path)
-    film = one.to_dataset(inherit=False).squeeze(["task", "ablation"])
+    moment = cell(tree, task="induction", ablation="mean")
+    export(moment, path, None)
+    graph = nx.read_gexf(path)
+    film = moment.to_dataset(inherit=False).squeeze(["task", "ablation"])
     measured = [0, 2, 3]
     times = [spans(film["step"].values)[i] for i in measured]
     assert times == [(0, 8), (16, 100), (100, 184)]
-    assert found.graph["mode"] == "dynamic"
-    assert set(found.edges) == {
+    assert graph.graph["mode"] == "dynamic"
+    assert set(graph.edges) == {
         (film["source"].values[s], film["target"].values[t])
         for s, t in np.argwhere(film["influence"].notnull().any("checkpoint").values)
     }
     weights = dynamic_weights(path)
-    for (source, target), edge in found.edges.items():
+    for (source, target), edge in graph.edges.items():
         at = film.isel(checkpoint=measured).sel(source=source, target=target)
         assert edge["spells"] == [(0, 8), (16, 184)]
         for what, variable in (("standard_error", "influence_se"), ("effect", "edge_effect")):
@@ -149,7 +149,7 @@ def test_gexf_holds_the_whole_film_with_its_gap(tree, tmp_path):
         ]
         assert edge["weight"] == at["influence"].values[-1]
     roles = tree["roles"].to_dataset(inherit=True).sel(task="induction", ablation="mean")
-    for place, (name, node) in enumerate(found.nodes.items()):
+    for place, (name, node) in enumerate(graph.nodes.items()):
         assert node["label"] == name
         assert node["viz"]["position"]["y"] == 200 * node["layer"]
         for role, side in (("spreader", "source"), ("gatherer", "target")):
@@ -158,7 +158,7 @@ def test_gexf_holds_the_whole_film_with_its_gap(tree, tmp_path):
                 (v, *time) for v, time in zip(values, times, strict=True) if not np.isnan(v)
             ]
             assert node.get(f"{role}_strength", []) == expected
-    positions = [tuple(node["viz"]["position"].values()) for node in found.nodes.values()]
+    positions = [tuple(node["viz"]["position"].values()) for node in graph.nodes.values()]
     assert len(set(positions)) == len(positions)
 
 
@@ -207,17 +207,17 @@ def test_what_was_not_measured_is_not_exported(tree, tmp_path, name):
 
 def test_a_film_for_gephi_is_written_edge_by_edge(tmp_path):
     root = random_film(layers=5, heads=4, names=[f"step{i}" for i in range(30)])
-    one = xr.DataTree(root.isel(ablation=[0]))
+    single = xr.DataTree(root.isel(ablation=[0]))
     tracemalloc.start()
-    export(one, tmp_path / "film.gexf", None)
+    export(single, tmp_path / "film.gexf", None)
     _, highest = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert highest < (tmp_path / "film.gexf").stat().st_size / 4
 
 
 def test_a_single_moment_is_a_film_too(tree, tmp_path):
-    one = cell(tree, task="induction", ablation="zero", checkpoint="step100")
-    export(one, tmp_path / "film.gexf", None)
+    moment = cell(tree, task="induction", ablation="zero", checkpoint="step100")
+    export(moment, tmp_path / "film.gexf", None)
     assert {w[0][1:] for w in dynamic_weights(tmp_path / "film.gexf").values()} == {(100, 101)}
 
 
@@ -246,9 +246,9 @@ def test_every_edge_is_a_row(tree, tmp_path, suffix):
     assert not table.duplicated(at).any()
     places = {dim: xr.DataArray(film.get_index(dim).get_indexer(table[dim])) for dim in at}
     for name in EDGES:
-        found = table[name].to_numpy()
-        assert found.dtype == np.float32
-        np.testing.assert_array_equal(found, film[name].isel(places).values)
+        column = table[name].to_numpy()
+        assert column.dtype == np.float32
+        np.testing.assert_array_equal(column, film[name].isel(places).values)
     np.testing.assert_array_equal(table["step"], film["step"].isel(checkpoint=places["checkpoint"]))
     cells = {dim: places[dim] for dim in at[:3]}
     for name in ("status", "status_reason"):
@@ -288,9 +288,9 @@ def test_components_and_readouts_are_the_dataset(tree, folder):
         labels = film[f"source_{name}"].sel(source=table["component"].to_numpy())
         np.testing.assert_array_equal(table[name], labels)
     for name in ("status", "status_reason"):
-        found = table[name].fillna("").to_numpy().reshape(shape)
-        np.testing.assert_array_equal(found[..., 0], film[name])
-        np.testing.assert_array_equal(found, found[..., :1].repeat(shape[-1], axis=-1))
+        actual = table[name].fillna("").to_numpy().reshape(shape)
+        np.testing.assert_array_equal(actual[..., 0], film[name])
+        np.testing.assert_array_equal(actual, actual[..., :1].repeat(shape[-1], axis=-1))
     for column, values in (
         ("logit_difference_effect", film["readout_effect"].sel(readout="logit_difference")),
         ("accuracy_effect_se", film["readout_effect_se"].sel(readout="accuracy")),
@@ -299,8 +299,8 @@ def test_components_and_readouts_are_the_dataset(tree, folder):
         ("gatherer_top", roles["gatherer_top"]),
         ("gatekeeper_rank", roles["gatekeeper_rank"]),
     ):
-        found = table[column].to_numpy().reshape(shape)
-        np.testing.assert_array_equal(found.astype(np.float32), values.values)
+        actual = table[column].to_numpy().reshape(shape)
+        np.testing.assert_array_equal(actual.astype(np.float32), values.values)
     table = folder["readouts"]
     check_labels(table, film, "task", "checkpoint", "readout")
     units = film["readout_unit"].sel(readout=table["readout"].to_numpy())
@@ -408,7 +408,7 @@ def test_a_result_without_groups_has_fewer_tables(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "asked", "part"),
+    ("name", "format_name", "part"),
     [
         (
             "out",
@@ -420,10 +420,10 @@ def test_a_result_without_groups_has_fewer_tables(tmp_path):
         ("nowhere/edges.csv", None, "cannot be written"),
     ],
 )
-def test_where_to_write_has_to_be_clear(tree, tmp_path, name, asked, part):
+def test_where_to_write_has_to_be_clear(tree, tmp_path, name, format_name, part):
     (tmp_path / "file").touch()
     with pytest.raises(CntbenchError) as raised:
-        export(tree, tmp_path / name, asked)
+        export(tree, tmp_path / name, format_name)
     assert part in str(raised.value)
 
 

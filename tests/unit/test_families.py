@@ -80,15 +80,15 @@ def test_total_effects_equal_the_oracle(family):
     ]
     names = known_readouts()
     request = Request(decoder(model(family)), prompts, ablations, effects=names, readouts=names)
-    found = influence(request)
+    result = influence(request)
     for i, (rule, measure) in enumerate(zip(rules, ("relative_l2", "cosine"), strict=True)):
         name = ablations[i].name
         expected, values, effects = oracle_influence(
             model(family), prompts, rule, measure, name=name
         )
-        close(found.influence[i], expected, atol=1e-7 if i else 1e-10)
-        close(found.readout_value, values)
-        close(found.readout_effect[i], effects)
+        close(result.influence[i], expected, atol=1e-7 if i else 1e-10)
+        close(result.readout_value, values)
+        close(result.readout_effect[i], effects)
 
 
 @every_part
@@ -97,9 +97,9 @@ def test_direct_effects_equal_the_oracle(family, through):
     prompts = random_prompts(count=1, length=5, scored=2)
     measure = relative_l2.measure
     ablation = Ablation("a", RESAMPLE, measure, scope="direct", through=through)
-    found = influence(Request(decoder(model(family)), prompts, [ablation]))
+    result = influence(Request(decoder(model(family)), prompts, [ablation]))
     edges, _ = oracle_edges(model(family), prompts, ablation, "relative_l2")
-    close(found.influence[0], edges[..., 0])
+    close(result.influence[0], edges[..., 0])
 
 
 @every_part
@@ -114,9 +114,9 @@ def test_direct_effects_equal_the_oracle(family, through):
 def test_effects_of_edges_on_a_readout_equal_the_oracle(family, estimator, steps, readout):
     prompts = random_prompts(count=1, length=5, scored=2)
     ablation = Ablation("a", RESAMPLE, **READOUT, estimator=estimator, steps=steps)
-    found = influence(Request(decoder(model(family)), prompts, [ablation], effects=(readout,)))
+    result = influence(Request(decoder(model(family)), prompts, [ablation], effects=(readout,)))
     edges, _ = oracle_edges(model(family), prompts, ablation, None, effects=(readout,))
-    close(found.edge_effect[0], edges[..., 0], rtol=1e-7, atol=1e-9)
+    close(result.edge_effect[0], edges[..., 0], rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("family", PARTS)
@@ -126,9 +126,9 @@ def test_rules_for_the_way_back_know_the_parts(family, estimator):
     effects = ("cross_entropy",)
     ablation = Ablation("a", RESAMPLE, **READOUT, estimator=estimator)
     known = model(family, heads=4)
-    found = influence(Request(decoder(known), prompts, [ablation], effects=effects))
+    result = influence(Request(decoder(known), prompts, [ablation], effects=effects))
     expected, _ = oracle_edges(known, prompts, ablation, None, effects=effects)
-    close(found.edge_effect[0], expected[..., 0], rtol=1e-7)
+    close(result.edge_effect[0], expected[..., 0], rtol=1e-7)
 
 
 @pytest.mark.parametrize("family", MIXTURES)
@@ -177,9 +177,9 @@ def test_circuits_equal_the_oracle(family, through):
     kept = edges & (np.random.default_rng(0).random((2, *edges.shape)) < 0.5)
     heads = np.array([*(node.kind == "head" for node in request.model.components), False])
     by_input = [kept if name in through else kept | heads for name in HEAD_INPUTS]
-    found = circuit_readouts(request, statistics_of(request), np.stack(by_input, axis=1))
+    values = circuit_readouts(request, statistics_of(request), np.stack(by_input, axis=1))
     expected = oracle_circuit(known, prompts, kept, replacement="resample", through=through)
-    close(found, expected[:, known_readouts().index("logit_difference")])
+    close(values, expected[:, known_readouts().index("logit_difference")])
 
 
 @every_family
@@ -192,17 +192,17 @@ def test_the_work_is_what_is_predicted(family):
     request = Request(view, random_prompts(count=2, length=6, scored=2), scopes)
     work = predicted_work(request)
     with sdpa_kernel(SDPBackend.MATH):
-        found = counted(request)
-    assert found[2] == work.flops
-    assert found[:2] == (work.attention_tokens, work.mlp_tokens) or "moe" in family
+        counts = counted(request)
+    assert counts[2] == work.flops
+    assert counts[:2] == (work.attention_tokens, work.mlp_tokens) or "moe" in family
     if family not in PARTS:
         return
     rules = [Ablation("gim", RESAMPLE, **READOUT, estimator="gim")]
     request = dataclasses.replace(request, ablations=rules)
     work = predicted_work(request)
-    found = counted(request)
-    assert found[:2] == (work.attention_tokens, work.mlp_tokens)
-    assert found[2] == work.products or family == "gemma2", "capped attention has no operator"
+    counts = counted(request)
+    assert counts[:2] == (work.attention_tokens, work.mlp_tokens)
+    assert counts[2] == work.products or family == "gemma2", "capped attention has no operator"
 
 
 @every_family
@@ -218,8 +218,8 @@ def test_checkpoints_are_read_in_every_format(family, tmp_path):
     for folder in sorted(tmp_path.iterdir()):
         weights = checkpoint_files.read_weights(folder)
         assert not weights.unused
-        found = checkpoint_files.decoder(folder, weights.named).logits(TOKENS)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        actual = checkpoint_files.decoder(folder, weights.named).logits(TOKENS)
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
     assert len(list((tmp_path / "sharded").glob("*.safetensors"))) > 1
 
 
@@ -356,10 +356,10 @@ def test_a_model_whose_mlps_have_no_hidden_units_has_heads_alone(architecture, t
     assert [node.stage for node in engine.components] == [0, 0, 1, 1]
     prompts, rule = random_prompts(count=1, length=5, scored=2), zero.Parameters()
     ablation = Ablation("zero", rule, relative_l2.measure)
-    found = influence(Request(engine, prompts, [ablation]))
+    result = influence(Request(engine, prompts, [ablation]))
     expected, _, _ = oracle_influence(known, prompts, rule, "relative_l2")
     heads = [0, 1, 3, 4]  # the oracle has the MLPs, which write the same in every run
-    close(found.influence[0], expected[np.ix_(heads, heads)])
+    close(result.influence[0], expected[np.ix_(heads, heads)])
     known.float().save_pretrained(tmp_path)
     weights = checkpoint_files.read_weights(tmp_path)
     assert checkpoint_files.read_shape(tmp_path).components == engine.components

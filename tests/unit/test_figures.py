@@ -59,12 +59,12 @@ def tree(root) -> xr.DataTree:
     phases["phase_name"] = phases["phase_name"].astype(object)
     phases["phase_name"][1, 1] = np.where(np.arange(5) == 1, "refinement", "")
     # Verdicts as well.
-    found = groups["claims"]
+    claims_group = groups["claims"]
     for name, value in {"value": 0.5, "null": 0.125, "lower": 0.25, "upper": 0.5}.items():
-        found[f"test_{name}"][1, 1, :, :] = value
-    found["verdict"] = found["verdict"].astype(object)
-    found["verdict"][1, 1, 0] = "supported"
-    found["decisive"][1, 1] = 1
+        claims_group[f"test_{name}"][1, 1, :, :] = value
+    claims_group["verdict"] = claims_group["verdict"].astype(object)
+    claims_group["verdict"][1, 1, 0] = "supported"
+    claims_group["decisive"][1, 1] = 1
     of_both = comparison().sel(ablation=["zero", "mean"])
     beside = {"comparison": of_both, "faithfulness": circuits_dataset(root)}
     return xr.DataTree.from_dict({"/": root, **groups, **beside})
@@ -200,7 +200,7 @@ def test_no_words_reach_out_of_the_figure(drawn, name):
     figure = drawn(name)
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw(renderer)
-    every = [ax for one in figure.axes for ax in (one, *one.child_axes)]
+    every = [ax for axis in figure.axes for ax in (axis, *axis.child_axes)]
     texts = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
     for ax in every:
         texts += [*ax.texts, ax.xaxis.label, ax.yaxis.label, ax.title, ax._left_title]
@@ -431,8 +431,8 @@ def test_methods_have_their_recovery_reliability_and_cost(drawn):
         for truth in ("direct", "total"):
             line = next(line for line in recovery.lines if truth in str(line.get_label()))
             np.testing.assert_allclose(line.get_xdata(), random.sel(truth=truth))
-        said = [text.get_text() for text in special.texts]
-        assert said == ["1 of 1", "0 of 1", "not tried"][:count]
+        texts = [text.get_text() for text in special.texts]
+        assert texts == ["1 of 1", "0 of 1", "not tried"][:count]
         np.testing.assert_array_equal(reliability.lines[0].get_xdata(), [0.5, 0.7, np.nan][:count])
         np.testing.assert_array_equal(cost.lines[0].get_xdata(), [1, 2, 30][:count])
 
@@ -448,9 +448,9 @@ def test_the_front_of_score_and_cost_is_drawn_and_named():
         np.testing.assert_array_equal(line.get_ydata(), front["score"])
         assert ax.texts[0].get_text().split("\n")[1:] == list(front["ablation"].values)
     fewer = (draw.pareto(dataset.isel(purpose=slice(count))) for count in (1, 2))
-    for count, one in enumerate((*fewer, figure), start=1):  # the last place of four stays empty
-        assert [ax.axison for ax in one.axes[:count]] == [True] * count
-        assert not any(ax.axison for ax in one.axes[count:])
+    for count, item in enumerate((*fewer, figure), start=1):  # the last place of four stays empty
+        assert [ax.axison for ax in item.axes[:count]] == [True] * count
+        assert not any(ax.axison for ax in item.axes[count:])
     with pytest.raises(MissingGroupError, match="no verdict on methods"):
         draw.pareto(dataset.drop_vars("verdict"))
 
@@ -477,7 +477,7 @@ def test_what_a_comparison_lacks_is_no_panel():
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("metrics", "no group 'metrics'.\nTo make it: cntbench run"),
         ("recurrence", "no group 'metrics'"),
@@ -488,10 +488,10 @@ def test_what_a_comparison_lacks_is_no_panel():
         ("comparison", "no group 'comparison'.\nTo make it: cntbench compare -o FILE && "),
     ],
 )
-def test_what_a_result_lacks_is_said_with_what_makes_it(root, name, said):
+def test_what_a_result_lacks_is_said_with_what_makes_it(root, name, message):
     with pytest.raises(MissingGroupError) as caught:
         getattr(draw, name)(xr.DataTree(root), **CALLS[name])
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["heatmap", "film", "recurrence", "agreement"])
@@ -569,15 +569,15 @@ def test_a_name_stands_for_a_list_of_one(root, tree):
 
 
 @pytest.mark.parametrize(
-    ("results", "said"),
+    ("results", "message"),
     [
         (lambda root: "results.nc", "is not a result but a str"),
         (lambda root: None, "is not a result but a NoneType"),
         (lambda root: root.isel(checkpoint=slice(0)), "has no checkpoint"),
     ],
 )
-def test_what_cannot_be_drawn_is_told(root, results, said):
-    with pytest.raises(CntbenchError, match=said):
+def test_what_cannot_be_drawn_is_told(root, results, message):
+    with pytest.raises(CntbenchError, match=message):
         draw.heatmap(results(root))
 
 
@@ -637,7 +637,7 @@ def test_scores_have_a_line_for_each_head_and_a_dot_at_each_onset(root):
     assert titles[:2] == ["accuracy", "prefix matching"]
     assert len(titles) == 6
     place = step_axis(steps).place
-    [onset] = [one for one in figure.axes[1].lines if one.get_gid() == "onset"]
+    [onset] = [line for line in figure.axes[1].lines if line.get_gid() == "onset"]
     assert list(onset.get_xdata()) == [place(32)]
     drawn = lines(figure.axes[1])
     assert {"L0.H0", "L0.H1", "L1.H0", "L1.H1"} <= set(drawn)
@@ -656,5 +656,5 @@ def test_the_circuit_is_what_stands_out_and_what_joins_it(root):
     assert {line.get_gid() for line in ax.lines} == {"L0.H1", "L1.H0"}
     assert len(edges(ax).get_array()) == 1
     effect[...] = effect * 0 + 0.5
-    said = [text.get_text() for text in draw.circuit(film, task="bigram").axes[0].texts]
-    assert said == ["none stands out"]
+    texts = [text.get_text() for text in draw.circuit(film, task="bigram").axes[0].texts]
+    assert texts == ["none stands out"]

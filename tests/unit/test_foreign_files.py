@@ -135,19 +135,19 @@ def test_blocks_of_another_run_and_copies_of_their_neighbours(checkpoints, tmp_p
             for piece in cells.blocks(subject):
                 assert cells.attempt(piece, subject.origin.path) is None
 
-    mine, other = RunFolder(tmp_path / "mine"), RunFolder(tmp_path / "other")
-    measured(mine, 0)
+    own, other = RunFolder(tmp_path / "mine"), RunFolder(tmp_path / "other")
+    measured(own, 0)
     measured(other, 5)
     plan = plan_for(checkpoints, blocks=3)
     one, two, three = source_blocks(plan.trajectory.checkpoints[0], 3)
-    shutil.copy(other.block(one), mine.block(one))
-    shutil.copy(mine.block(three), mine.block(two))
-    assert [mine.read_block(plan, piece) is None for piece in (one, two, three)] == [True] * 2 + [
+    shutil.copy(other.block(one), own.block(one))
+    shutil.copy(own.block(three), own.block(two))
+    assert [own.read_block(plan, piece) is None for piece in (one, two, three)] == [True] * 2 + [
         False
     ]
     options = {} if execute is None else {"execute": execute}
     jobs = 1 if execute is None else 2
-    again = run(plan, mine.path, jobs=jobs, progress=quiet, **options)
+    again = run(plan, own.path, jobs=jobs, progress=quiet, **options)
     expected = run(plan, tmp_path / "whole", jobs=1, progress=quiet)
     assert again.path.read_bytes() == expected.path.read_bytes()
 

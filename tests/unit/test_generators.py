@@ -173,8 +173,8 @@ def test_the_model_s_own_chain_is_spoken_if_there_is_one():
     vocabulary = np.array([30, 2, 17, 8])  # the chain's rows are in this order
     chain = random_chain(random_state(5, "chain"), 4, 1.5)
     prompts = make(markov_chain.Parameters(length=60), Language(vocabulary, chain), count=300)
-    found, visits = transitions([prompt.tokens for prompt in prompts], vocabulary)
-    assert (abs(found - chain) < 4.5 * np.sqrt(chain * (1 - chain) / visits)).all()
+    counts, visits = transitions([prompt.tokens for prompt in prompts], vocabulary)
+    assert (abs(counts - chain) < 4.5 * np.sqrt(chain * (1 - chain) / visits)).all()
 
 
 def test_without_one_a_chain_is_fixed_by_states_sharpness_and_seed():
@@ -185,8 +185,8 @@ def test_without_one_a_chain_is_fixed_by_states_sharpness_and_seed():
     chain = weights / weights.sum(axis=1, keepdims=True)
     prompts = make(parameters, count=300)
     assert {int(token) for prompt in prompts for token in prompt.tokens} == set(spoken.tolist())
-    found, visits = transitions([prompt.tokens for prompt in prompts], spoken)
-    assert (abs(found - chain) < 4.5 * np.sqrt(chain * (1 - chain) / visits)).all()
+    counts, visits = transitions([prompt.tokens for prompt in prompts], spoken)
+    assert (abs(counts - chain) < 4.5 * np.sqrt(chain * (1 - chain) / visits)).all()
     other = make(
         markov_chain.Parameters(length=60, states=4, sharpness=2.0, chain_seed=10), count=5
     )
@@ -198,8 +198,8 @@ def test_the_twin_of_a_chain_speaks_its_tokens_without_its_transitions():
     prompts = make(parameters, count=300)
     spoken = np.unique([prompt.tokens for prompt in prompts])
     assert set(np.unique([prompt.reference for prompt in prompts])) == set(spoken)
-    found, visits = transitions([prompt.reference for prompt in prompts], spoken)
-    assert (abs(found - 1 / 3) < 4.5 * np.sqrt(2 / 9 / visits)).all()
+    counts, visits = transitions([prompt.reference for prompt in prompts], spoken)
+    assert (abs(counts - 1 / 3) < 4.5 * np.sqrt(2 / 9 / visits)).all()
 
 
 def test_decoys_of_a_chain_are_its_other_tokens():

@@ -36,8 +36,8 @@ def film(courses: dict[str, list[float]], score: str = "previous_token") -> xr.D
 def test_the_onset_is_the_first_step_from_which_the_score_stays(course, onset):
     view = head_scores(film({"L0.H1": course}), "induction")
     assert view.head == ("L0.H0", "L0.H1", "L1.H0", "L1.H1")
-    found = view.onset[view.score.index("previous_token"), 1]
-    np.testing.assert_equal(found, onset)
+    result = view.onset[view.score.index("previous_token"), 1]
+    np.testing.assert_equal(result, onset)
     np.testing.assert_array_equal(view.value[1, :, 1], np.float32(course))
     assert np.isnan(np.delete(view.onset[1], 1)).all()
 

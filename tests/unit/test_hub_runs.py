@@ -43,9 +43,9 @@ def watch(monkeypatch):
     def watching(look, after=lambda name: None):
         def watched(self, piece, files):
             look(piece.subject.name)
-            found = measured(self, piece, files)
+            result = measured(self, piece, files)
             after(piece.subject.name)
-            return found
+            return result
 
         monkeypatch.setattr(CheckpointMeasurer, "measured", watched)
 
@@ -65,10 +65,10 @@ def test_a_run_over_the_hub_has_the_numbers_of_the_same_files_in_a_folder(hub, t
 
 def test_processes_give_the_same_bytes_and_leave_no_downloads(hub, tmp_path):
     plan = plan_for(untrained=1)
-    one = run(plan, tmp_path / "one", jobs=1, progress=quiet)
+    result = run(plan, tmp_path / "one", jobs=1, progress=quiet)
     two = run(plan, tmp_path / "two", jobs=2, progress=quiet, resources=Resources(keep=0))
-    assert one.failed == two.failed == {}
-    assert one.path.read_bytes() == two.path.read_bytes()
+    assert result.failed == two.failed == {}
+    assert result.path.read_bytes() == two.path.read_bytes()
     assert not (tmp_path / "one" / "downloads").exists()
     assert not (tmp_path / "two" / "downloads").exists()
 
@@ -231,10 +231,10 @@ def test_a_study_through_everything_that_can_go_wrong(hub, undisturbed, tmp_path
     assert not (hub.folder.parent / "canary").exists()
     reasons = outcome.tree["status_reason"].isel(task=0, ablation=0)
     for name, reason in REASONS.items():
-        said = reasons.sel(checkpoint=name).item()
-        assert said.startswith(reason), (name, said)
-        assert str(tmp_path) not in said
-        assert "\n" not in said
+        message = reasons.sel(checkpoint=name).item()
+        assert message.startswith(reason), (name, message)
+        assert str(tmp_path) not in message
+        assert "\n" not in message
     lost = [name for name, status in expected.items() if status in ("missing", "failed")]
     assert sorted(outcome.failed) == sorted(lost)
     assert not (tmp_path / "run" / "downloads").exists()

@@ -120,10 +120,10 @@ def test_code_that_a_config_names_is_neither_asked_for_nor_run(hub, tmp_path):
         config = json.loads((folder / "config.json").read_text())
         config["auto_map"] = {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"}
         (folder / "config.json").write_text(json.dumps(config))
-    said = (
+    message = (
         r"^hub:lab/tiny: the model's own code \(evil\.Evil\) is never .* measured as 'gpt_neox' of"
     )
-    with pytest.warns(CntbenchNote, match=said) as notes:
+    with pytest.warns(CntbenchNote, match=message) as notes:
         trajectory = open_trajectory(ALL, quiet)
     assert len(notes) == 1
     trajectory.load(trajectory.checkpoints[0])

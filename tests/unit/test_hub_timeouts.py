@@ -81,12 +81,12 @@ def test_a_slow_hub_is_waited_for(hub, tmp_path, monkeypatch):
     """By a clock that goes 40 s with each request for the file: every part starts the time anew."""
     checkpoint = open_trajectory(ALL, quiet).checkpoints[1]
     size = (hub.folder / "step8" / WEIGHTS).stat().st_size
-    asked = ("GET", "step8", WEIGHTS)
-    clock = SimpleNamespace(monotonic=lambda: 1 + 40.0 * hub.requests.count(asked))
+    request = ("GET", "step8", WEIGHTS)
+    clock = SimpleNamespace(monotonic=lambda: 1 + 40.0 * hub.requests.count(request))
     monkeypatch.setattr(patience, "time", clock)
     hub.break_("step8", WEIGHTS, "cut", method="GET", times=3, size=size // 5)
     folder = checkpoint.origin.fetch(tmp_path / "room")
-    assert hub.requests.count(asked) == 4, "longer than the hub may be silent"
+    assert hub.requests.count(request) == 4, "longer than the hub may be silent"
     assert (folder / WEIGHTS).stat().st_size == size
 
 

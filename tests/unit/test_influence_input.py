@@ -50,24 +50,24 @@ def test_reference_prompts_are_asked_for_where_they_are_needed(name):
 
 @pytest.mark.parametrize("effects", [(), ("accuracy",), ("logit_difference", "cross_entropy")])
 def test_effects_that_are_not_asked_for_are_nan(effects):
-    found = influence(Request(MODEL, random_prompts(), ZERO, effects=effects))
+    result = influence(Request(MODEL, random_prompts(), ZERO, effects=effects))
     for i, name in enumerate(known_readouts()):
-        assert np.isfinite(found.readout_effect[:, i]).all() == (name in effects)
-        assert np.isnan(found.readout_effect[:, i]).all() == (name not in effects)
-    standard = np.isfinite(found.readout_value[: len(STANDARD)])
+        assert np.isfinite(result.readout_effect[:, i]).all() == (name in effects)
+        assert np.isnan(result.readout_effect[:, i]).all() == (name not in effects)
+    standard = np.isfinite(result.readout_value[: len(STANDARD)])
     assert standard.all(), "the clean model's are always given"
 
 
 def test_shapes_and_what_mlps_have_no_value_for():
-    found = influence(Request(MODEL, random_prompts(count=5), ALL))
+    result = influence(Request(MODEL, random_prompts(count=5), ALL))
     n, ablations = len(MODEL.components), len(ALL)
-    assert found.influence.shape == found.influence_se.shape == (ablations, n, n)
-    assert found.edge_effect.shape == found.edge_effect_se.shape == (ablations, n, n)
+    assert result.influence.shape == result.influence_se.shape == (ablations, n, n)
+    assert result.edge_effect.shape == result.edge_effect_se.shape == (ablations, n, n)
     shape = (ablations, len(known_readouts()), n)
-    assert found.readout_effect.shape == found.readout_effect_se.shape == shape
-    assert found.readout_value.shape == found.readout_se.shape == (len(known_readouts()),)
+    assert result.readout_effect.shape == result.readout_effect_se.shape == shape
+    assert result.readout_value.shape == result.readout_se.shape == (len(known_readouts()),)
     heads = np.array([node.kind == "head" for node in MODEL.components])
-    for scores in (getattr(found, name) for name in PATTERN_SCORES):
+    for scores in (getattr(result, name) for name in PATTERN_SCORES):
         assert np.isnan(scores[~heads]).all()
         assert ((scores[heads] >= 0) & (scores[heads] <= 1)).all()
 
@@ -89,8 +89,8 @@ def test_readouts_that_cannot_be_observed_are_refused(name, effects, says):
 
 def test_accuracy_can_be_patched():
     ablations = [shipped()["resample_readout"].method]
-    found = influence(Request(MODEL, random_prompts(), ablations, effects=("accuracy",)))
-    assert np.isfinite(found.edge_effect[0][0, 3])
+    result = influence(Request(MODEL, random_prompts(), ablations, effects=("accuracy",)))
+    assert np.isfinite(result.edge_effect[0][0, 3])
 
 
 def test_more_draws_than_other_prompts_are_refused():
@@ -101,6 +101,6 @@ def test_more_draws_than_other_prompts_are_refused():
 
 
 def test_no_ablation_at_all_leaves_the_clean_model():
-    found = influence(Request(MODEL, random_prompts(), []))
-    assert found.influence.shape[0] == found.edge_effect.shape[0] == 0
-    assert np.isfinite(found.readout_value[: len(STANDARD)]).all()
+    result = influence(Request(MODEL, random_prompts(), []))
+    assert result.influence.shape[0] == result.edge_effect.shape[0] == 0
+    assert np.isfinite(result.readout_value[: len(STANDARD)]).all()

@@ -37,7 +37,7 @@ METHODS = [
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["scored", "all"])
-def asked(request):
+def request_and_result(request):
     model = decoder(random_model("gpt_neox", layers=2, heads=2, width=4))
     prompts = random_prompts(count=3, length=5, scored=2)
     call = Request(
@@ -46,32 +46,34 @@ def asked(request):
     return call, influence(call)
 
 
-def test_means_over_prompts_are_the_film_s_values(asked):
-    _, found = asked
-    kept = found.kept
+def test_means_over_prompts_are_the_film_s_values(request_and_result):
+    _, result = request_and_result
+    kept = result.kept
     targets = [i for i, method in enumerate(METHODS) if method.observable == "target"]
     mean = {name: values.mean(axis=-1) for name, values in kept.items()}
-    np.testing.assert_allclose(mean["influence_by_prompt"][targets], found.influence[targets])
-    np.testing.assert_allclose(mean["edge_effect_by_prompt"], found.edge_effect)
-    np.testing.assert_allclose(mean["readout_effect_by_prompt"], found.readout_effect)
-    np.testing.assert_allclose(mean["readout_value_by_prompt"], found.readout_value)
+    np.testing.assert_allclose(mean["influence_by_prompt"][targets], result.influence[targets])
+    np.testing.assert_allclose(mean["edge_effect_by_prompt"], result.edge_effect)
+    np.testing.assert_allclose(mean["readout_effect_by_prompt"], result.readout_effect)
+    np.testing.assert_allclose(mean["readout_value_by_prompt"], result.readout_value)
     error = kept["influence_by_prompt"].std(axis=-1, ddof=1) / np.sqrt(3)
-    np.testing.assert_allclose(error[targets], found.influence_se[targets])
+    np.testing.assert_allclose(error[targets], result.influence_se[targets])
     assert np.isnan(kept["influence_by_prompt"][-1]).all()  # observes the readout
 
 
-def test_a_prompt_has_what_it_has_alone(asked):
-    call, found = asked
-    one = replace(call, prompts=call.prompts.take(slice(1, 2)), ablations=[METHODS[0], METHODS[2]])
-    alone = influence(replace(one, keep=()))
-    of_one = found.kept["influence_by_prompt"][[0, 2], ..., 1]
+def test_a_prompt_has_what_it_has_alone(request_and_result):
+    call, result = request_and_result
+    request = replace(
+        call, prompts=call.prompts.take(slice(1, 2)), ablations=[METHODS[0], METHODS[2]]
+    )
+    alone = influence(replace(request, keep=()))
+    of_one = result.kept["influence_by_prompt"][[0, 2], ..., 1]
     np.testing.assert_allclose(of_one, alone.influence, rtol=1e-4, atol=1e-6)
 
 
-def test_a_scored_position_has_what_it_has_alone(asked):
-    call, found = asked
-    by_position = found.kept["influence_by_position"]
-    np.testing.assert_allclose(by_position[:3].mean(axis=-1), found.influence[:3], rtol=1e-6)
+def test_a_scored_position_has_what_it_has_alone(request_and_result):
+    call, result = request_and_result
+    by_position = result.kept["influence_by_position"]
+    np.testing.assert_allclose(by_position[:3].mean(axis=-1), result.influence[:3], rtol=1e-6)
     assert np.isnan(by_position[3]).all()
     if call.observe_all:
         assert by_position.shape[-1] == 5
@@ -92,20 +94,20 @@ def test_prompts_of_different_lengths_have_their_own_positions(everywhere):
     prompts = ragged_prompts()
     both = [METHODS[0], METHODS[2]]
     keep = ("prompts", "positions")
-    found = influence(Request(model, prompts, both, observe_all=everywhere, keep=keep))
+    result = influence(Request(model, prompts, both, observe_all=everywhere, keep=keep))
     observed = lengths(prompts.tokens if everywhere else prompts.scored)
     assert len(set(observed)) > 1
-    total = np.zeros_like(found.kept["influence_by_position"])
+    total = np.zeros_like(result.kept["influence_by_position"])
     for row, count in enumerate(observed):
         rows = prompts.take(np.array([row])).cut({"reference"})
         alone = influence(Request(model, rows, both, observe_all=everywhere, keep=keep))
         np.testing.assert_allclose(
-            found.kept["influence_by_prompt"][..., row], alone.influence, rtol=1e-4, atol=1e-6
+            result.kept["influence_by_prompt"][..., row], alone.influence, rtol=1e-4, atol=1e-6
         )
         total[..., :count] += alone.kept["influence_by_position"][..., :count]
     counts = (observed[:, None] > np.arange(total.shape[-1])).sum(axis=0)
     np.testing.assert_allclose(
-        found.kept["influence_by_position"], total / counts, rtol=1e-4, atol=1e-6
+        result.kept["influence_by_position"], total / counts, rtol=1e-4, atol=1e-6
     )
 
 
@@ -165,11 +167,11 @@ def influence_of_plan(plan):
 
 def test_a_model_in_memory_keeps_them_too():
     model = random_model("gpt2", layers=2, heads=2, width=4, vocabulary=40)
-    found = cntbench.influence(model, prompts=3, keep="prompts", components="heads", layers="0:1")
-    assert found["influence_by_prompt"].dims[-1] == "prompt"
-    heads = found["source_kind"] == "head"
-    assert found["influence"].sel(source=~heads).isnull().all()
-    assert found["influence"].sel(source=heads).notnull().any()
+    result = cntbench.influence(model, prompts=3, keep="prompts", components="heads", layers="0:1")
+    assert result["influence_by_prompt"].dims[-1] == "prompt"
+    heads = result["source_kind"] == "head"
+    assert result["influence"].sel(source=~heads).isnull().all()
+    assert result["influence"].sel(source=heads).notnull().any()
 
 
 def test_an_unknown_thing_to_keep_is_told(checkpoints, monkeypatch, capsys):

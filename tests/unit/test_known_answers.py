@@ -118,9 +118,9 @@ def test_the_saved_prompts_are_those_of_the_task(saved, name):
     folder, _ = saved
     language = Language(np.arange(32), size=32, context=64)
     expected = load_catalogue().tasks[name].prompts(language, count=3, seed=0)
-    found = task_of_file(folder / f"{name}.jsonl").prompts(language, count=3, seed=0)
+    prompts = task_of_file(folder / f"{name}.jsonl").prompts(language, count=3, seed=0)
     for part in ("tokens", "scored", "targets", "decoys", "reference"):
-        np.testing.assert_array_equal(getattr(found, part), getattr(expected, part), part)
+        np.testing.assert_array_equal(getattr(prompts, part), getattr(expected, part), part)
 
 
 def read_back(rows, folder):
@@ -139,9 +139,9 @@ def test_sets_of_answers_of_any_size_are_saved_as_they_are_read(tmp_path):
             for i, (right, wrong) in enumerate(sets)
         ]
     )
-    found = read_back(prompt_rows(prompts), tmp_path)
+    result = read_back(prompt_rows(prompts), tmp_path)
     for part in ("tokens", "scored", "targets", "decoys"):
-        np.testing.assert_array_equal(getattr(found, part), getattr(prompts, part), part)
+        np.testing.assert_array_equal(getattr(result, part), getattr(prompts, part), part)
 
 
 @pytest.mark.parametrize(

@@ -95,13 +95,13 @@ def unmeasured(monkeypatch):
 
 
 def test_the_numbers_are_those_of_the_comparison(first):
-    found, _, (recovered, diagnosed) = first
+    actual, _, (recovered, diagnosed) = first
     for name, expected in recovery(recovered).items():
-        xr.testing.assert_equal(found[name], expected)
+        xr.testing.assert_equal(actual[name], expected)
     expected = diagnostics(diagnosed).rename(circuit="special")
     for name in expected:
-        xr.testing.assert_equal(found[name], expected[name])
-    assert found["passed"].sel(special="constant", ablation="zero") == 0
+        xr.testing.assert_equal(actual[name], expected[name])
+    assert actual["passed"].sel(special="constant", ablation="zero") == 0
 
 
 def test_they_are_measured_once(plan, measured, monkeypatch):
@@ -159,11 +159,11 @@ def test_an_ablation_that_cannot_be_measured_is_left_out_with_the_reason(plan):
     many = load_catalogue().ablations["resample_other"]
     many = replace(many, name="many", method=replace(many.method, draws=20))
     plan = replace(plan, ablations=(*plan.ablations, many))
-    found = known_edges(plan, jobs=1, progress=quiet)
-    assert list(found["ablation"].values) == ["zero", "many"]
-    assert "draws 20 times from other prompts" in json.loads(found.attrs["left_out"])["many"]
-    assert found["auroc"].sel(ablation="many").isnull().all()
-    assert found["auroc"].sel(ablation="zero", circuit="random_dag_sparse").notnull().all()
+    edges = known_edges(plan, jobs=1, progress=quiet)
+    assert list(edges["ablation"].values) == ["zero", "many"]
+    assert "draws 20 times from other prompts" in json.loads(edges.attrs["left_out"])["many"]
+    assert edges["auroc"].sel(ablation="many").isnull().all()
+    assert edges["auroc"].sel(ablation="zero", circuit="random_dag_sparse").notnull().all()
     assert known_edges(replace(plan, ablations=(many,)), jobs=1, progress=quiet) is None
 
 
@@ -173,8 +173,8 @@ def test_without_circuits_there_is_nothing(plan):
 
 def test_edges_on_the_readout_have_no_diagnostics(plan, tmp_path):
     plan = with_ablations(plan, "resample_readout")
-    found = run(plan, tmp_path / "run", jobs=1, progress=quiet)
-    group = open_results(found.path)["comparison"]
+    result = run(plan, tmp_path / "run", jobs=1, progress=quiet)
+    group = open_results(result.path)["comparison"]
     assert group.sizes["special"] == 0
     assert group["auroc"].sel(circuit="random_dag_sparse").notnull().all()
 

@@ -74,12 +74,12 @@ def test_every_member_of_the_accessor_is_asked():
 @pytest.mark.parametrize("member", [name for name, ask in ASKED.items() if ask])
 def test_the_accessor_answers_as_in_memory(whole, opened, member):
     for data, lazy in ((whole, opened), (whole.to_dataset(), opened.to_dataset())):
-        expected, found = ASKED[member](data.cnt), ASKED[member](lazy.cnt)
+        expected, actual = ASKED[member](data.cnt), ASKED[member](lazy.cnt)
         if isinstance(expected, nx.DiGraph):
-            assert nx.utils.graphs_equal(expected, found)
+            assert nx.utils.graphs_equal(expected, actual)
             continue
-        xr.testing.assert_equal(expected, found)
-        parts = found.data_vars.values() if isinstance(found, xr.Dataset) else [found]
+        xr.testing.assert_equal(expected, actual)
+        parts = actual.data_vars.values() if isinstance(actual, xr.Dataset) else [actual]
         assert all(isinstance(part.variable._data, np.ndarray) for part in parts)
 
 
@@ -105,28 +105,28 @@ def test_every_picture_is_drawn(opened, picture, monkeypatch):
     They are not laid out, which reads nothing: test_figures.py does that.
     """
     monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda layout, figure: None)
-    asked = (
+    arguments = (
         {}
         if picture in ("claims", "comparison", "faithfulness", "pareto", "readouts")
         else dict(CELL)
     )
     if picture in ("agreement", "circuit", "effects", "scores"):
-        del asked["ablation"]
+        del arguments["ablation"]
     if picture == "metrics":
-        asked["names"] = ["gini"]
+        arguments["names"] = ["gini"]
     of_films = ("agreement", "circuit", "effects", "film", "heatmap", "readouts", "scores")
     if picture in of_films and opened["influence"].chunks:  # others are drawn of groups
-        assert getattr(opened.to_dataset().cnt.plot, picture)(**asked).axes
+        assert getattr(opened.to_dataset().cnt.plot, picture)(**arguments).axes
     else:
-        assert getattr(figures, picture)(opened, **asked).axes
+        assert getattr(figures, picture)(opened, **arguments).axes
 
 
 def test_claims_are_tested(whole, opened):
     options = {"draws": 19, "progress": False}
     for data, lazy in ((whole, opened), (whole.to_dataset(), opened.to_dataset())):
         expected = cntbench.claims(data, "three_phases", **options)
-        found = cntbench.claims(lazy, "three_phases", **options)
-        xr.testing.assert_equal(expected["claims"].to_dataset(), found["claims"].to_dataset())
+        verdicts = cntbench.claims(lazy, "three_phases", **options)
+        xr.testing.assert_equal(expected["claims"].to_dataset(), verdicts["claims"].to_dataset())
 
 
 def test_what_was_opened_lazily_can_be_written_again(path, whole, tmp_path):

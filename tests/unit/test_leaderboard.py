@@ -31,17 +31,17 @@ def files(tmp_path):
 
 
 def test_methods_of_several_files_are_ranked_together(files):
-    found = leaderboard(files)
-    assert list(found["ablation"].values) == ["zero", "mean", "mean (theirs)", HOSTILE]
-    assert list(found["rank"].sel(purpose="direct_edges").values) == [3, 2, 4, 1]
+    board = leaderboard(files)
+    assert list(board["ablation"].values) == ["zero", "mean", "mean (theirs)", HOSTILE]
+    assert list(board["rank"].sel(purpose="direct_edges").values) == [3, 2, 4, 1]
     both = "; ".join(map(str, files))
-    assert list(found["origin"].values) == [both, *map(str, [files[0], files[1], files[1]])]
-    one = leaderboard(files[:1])
+    assert list(board["origin"].values) == [both, *map(str, [files[0], files[1], files[1]])]
+    single = leaderboard(files[:1])
     own = compared({"zero": 0.8, "mean": 0.9}, [4, 5])
     for name in ("score", "score_low", "score_high", "rank", "pareto"):
-        np.testing.assert_array_equal(one[name], own[name])
-    assert list(one["verdict"].values) == list(own["verdict"].values)
-    xr.testing.assert_identical(cntbench.leaderboard(list(map(str, files))), found)
+        np.testing.assert_array_equal(single[name], own[name])
+    assert list(single["verdict"].values) == list(own["verdict"].values)
+    xr.testing.assert_identical(cntbench.leaderboard(list(map(str, files))), board)
 
 
 def test_the_order_of_files_decides_between_no_methods(tmp_path):
@@ -120,9 +120,9 @@ def test_a_comparison_without_scores_is_refused(files):
 
 
 def test_page_and_markdown_have_every_method_and_no_markup_of_a_file(files):
-    found = leaderboard(files)
-    text, table = page(found), markdown(found)
-    for sentence in found["verdict"].values:
+    board = leaderboard(files)
+    text, table = page(board), markdown(board)
+    for sentence in board["verdict"].values:
         assert sentence.split(HOSTILE)[-1] in table
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     assert [row.split("`")[1].split("<")[0].split("&")[0] for row in rows] == [
@@ -131,7 +131,7 @@ def test_page_and_markdown_have_every_method_and_no_markup_of_a_file(files):
         "zero",
         "mean (theirs)",
     ]
-    zero = found.sel(ablation="zero", purpose="direct_edges")
+    zero = board.sel(ablation="zero", purpose="direct_edges")
     score, low, high = (float(zero[f"score{end}"]) for end in ("", "_low", "_high"))
     assert f"| `zero` | 3: {score:.2f} [{low:.2f}, {high:.2f}]\\* |" in table
     assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {7}
@@ -145,8 +145,8 @@ def test_page_and_markdown_have_every_method_and_no_markup_of_a_file(files):
 
 def test_the_command_prints_and_writes_both(files, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    asked = ["leaderboard", *files, "-o", "board.html", "-o", "board.md"]
-    code, out, err = run_cli(monkeypatch, capsys, *asked)
+    command = ["leaderboard", *files, "-o", "board.html", "-o", "board.md"]
+    code, out, err = run_cli(monkeypatch, capsys, *command)
     assert (code, err) == (0, "")
     assert "Which method to use" in out
     assert (tmp_path / "board.md").read_text() == markdown(leaderboard(files))

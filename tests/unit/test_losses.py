@@ -102,15 +102,15 @@ def test_any_damage_of_a_shard_is_found(plan, whole, uninterrupted, tmp_path):
     good = path.read_bytes()
     before = open_results(path)
     rng = np.random.default_rng(0)
-    found = 0
+    refused = 0
     for position in rng.choice(len(good), size=40, replace=False).tolist():
         bad = bytearray(good)
         bad[position] ^= 0xFF
         write_anew(path, bytes(bad))
         read = RunFolder(folder).read_checkpoint_file(plan, plan.trajectory.checkpoints[1])
-        found += read is None
+        refused += read is None
         assert read is None or read.identical(before.to_dataset()), position
-    assert found == 40, "HDF5 itself misses some, and crashes on others"
+    assert refused == 40, "HDF5 itself misses some, and crashes on others"
     for size in (0, 1, len(good) // 2, len(good) - 1):
         write_anew(path, good[:size])
         assert RunFolder(folder).read_checkpoint_file(plan, plan.trajectory.checkpoints[1]) is None
@@ -242,10 +242,10 @@ def test_memory_that_never_suffices_is_recorded(plan, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cells, "measure", measure)
     checkpoint = plan.trajectory.checkpoints[0]
-    found = CheckpointMeasurer(plan, RunFolder(tmp_path), Resources(3 * LEAST_MEMORY)).measured(
+    result = CheckpointMeasurer(plan, RunFolder(tmp_path), Resources(3 * LEAST_MEMORY)).measured(
         SourceBlock(checkpoint), checkpoint.origin.path
     )
-    assert found.reason == "MemoryError: too much"
+    assert result.reason == "MemoryError: too much"
     assert budgets == [3 * LEAST_MEMORY, 3 * LEAST_MEMORY // 2, LEAST_MEMORY]
 
 
@@ -258,10 +258,10 @@ def test_other_errors_are_not_tried_again(plan, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cells, "measure", measure)
     checkpoint = plan.trajectory.checkpoints[0]
-    found = CheckpointMeasurer(plan, RunFolder(tmp_path)).measured(
+    result = CheckpointMeasurer(plan, RunFolder(tmp_path)).measured(
         SourceBlock(checkpoint), checkpoint.origin.path
     )
-    assert (found.reason, len(tries)) == ("RuntimeError: shapes do not fit", 1)
+    assert (result.reason, len(tries)) == ("RuntimeError: shapes do not fit", 1)
 
 
 def test_an_interrupt_while_a_file_is_written_waits_until_it_is_whole(

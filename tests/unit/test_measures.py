@@ -25,11 +25,11 @@ def vectors(*shape, seed=0, dtype=torch.float64):
 def naive(function, clean, ablated):
     """Mean over positions of a function of two plain vectors, by loops."""
     runs, prompts, positions, parts, _ = ablated.shape
-    found = torch.empty(runs, prompts, parts, dtype=torch.float64)
+    changes = torch.empty(runs, prompts, parts, dtype=torch.float64)
     for run in range(runs):
         for prompt in range(prompts):
             for part in range(parts):
-                found[run, prompt, part] = (
+                changes[run, prompt, part] = (
                     sum(
                         function(
                             clean[prompt, position, part].tolist(),
@@ -39,7 +39,7 @@ def naive(function, clean, ablated):
                     )
                     / positions
                 )
-    return found
+    return changes
 
 
 def plain_relative_l2(a, b):
@@ -78,8 +78,8 @@ def test_the_oracle_applies_a_measure_of_the_user_to_one_component(monkeypatch):
 )
 def test_of_a_scaled_vector_in_closed_form(measure, factor, expected):
     clean = vectors(2, 3, 4, 5)
-    found = measure(clean, factor * clean[None])
-    torch.testing.assert_close(found, torch.full((1, 2, 4), expected, dtype=torch.float64))
+    result = measure(clean, factor * clean[None])
+    torch.testing.assert_close(result, torch.full((1, 2, 4), expected, dtype=torch.float64))
 
 
 def test_of_a_vector_at_a_right_angle():
@@ -131,12 +131,12 @@ def test_stays_in_its_range(name, seed, exponent, angle, dtype):
     clean = vectors(40, 2, 3, 8, seed=seed, dtype=dtype)
     other = vectors(1, 40, 2, 3, 8, seed=seed + 1, dtype=dtype)
     ablated = 10.0**exponent * (math.cos(angle) * clean + math.sin(angle) * other)
-    found = module.measure(clean, ablated)
+    result = module.measure(clean, ablated)
     low, high = module.RANGE
-    assert found.shape == (1, 40, 3)
-    assert found.isfinite().all()
-    assert (found >= low).all()
-    assert (found <= high).all()
+    assert result.shape == (1, 40, 3)
+    assert result.isfinite().all()
+    assert (result >= low).all()
+    assert (result <= high).all()
 
 
 @EVERY
@@ -150,13 +150,13 @@ def test_no_change_is_exactly_zero(name, seed, dtype):
 def test_sees_lengths_and_angles_only_of_each_vector_by_itself(name):
     measure = measures()[name].measure
     clean, ablated = vectors(2, 3, 4, 5), vectors(6, 2, 3, 4, 5, seed=1)
-    found = measure(clean, ablated)
+    result = measure(clean, ablated)
     turn = torch.linalg.qr(vectors(5, 5, seed=2)).Q
-    torch.testing.assert_close(measure(clean @ turn, ablated @ turn), found)
+    torch.testing.assert_close(measure(clean @ turn, ablated @ turn), result)
     order = torch.tensor([2, 0, 1])  # positions are averaged over
-    torch.testing.assert_close(measure(clean[:, order], ablated[:, :, order]), found)
-    torch.testing.assert_close(measure(clean[1:], ablated[2:3, 1:, :, :]), found[2:3, 1:])
-    torch.testing.assert_close(measure(clean[:, :, 3:], ablated[:, :, :, 3:]), found[:, :, 3:])
+    torch.testing.assert_close(measure(clean[:, order], ablated[:, :, order]), result)
+    torch.testing.assert_close(measure(clean[1:], ablated[2:3, 1:, :, :]), result[2:3, 1:])
+    torch.testing.assert_close(measure(clean[:, :, 3:], ablated[:, :, :, 3:]), result[:, :, 3:])
 
 
 @EVERY

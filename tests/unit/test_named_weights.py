@@ -99,7 +99,7 @@ SURPLUS = {
 
 
 @pytest.mark.parametrize(
-    ("architecture", "name"), [(name, one) for name, some in SURPLUS.items() for one in some]
+    ("architecture", "name"), [(name, item) for name, some in SURPLUS.items() for item in some]
 )
 def test_weights_that_the_model_would_not_use_are_refused(tmp_path, architecture, name):
     write_trajectory(tmp_path, steps=(1,), architecture=architecture)

@@ -77,12 +77,12 @@ def test_a_card_has_a_small_film_of_what_was_measured(film):
 
 
 def test_wide_lines_are_strong_edges(film):
-    one = film.isel(task=0, ablation=0, checkpoint=0)
-    svg = card(one).split("<svg")[1].split("</svg>")[0]
+    moment = film.isel(task=0, ablation=0, checkpoint=0)
+    svg = card(moment).split("<svg")[1].split("</svg>")[0]
     paths = ElementTree.fromstring(f"<svg{svg}</svg>").findall(".//path")
     widths = [float(path.get("stroke-width") or 0) for path in paths]
     assert widths == sorted(widths), "strong ones are drawn last"
-    weights = np.sort(one["influence"].values[one["influence"].values > 0])
+    weights = np.sort(moment["influence"].values[moment["influence"].values > 0])
     np.testing.assert_allclose(widths, 0.4 + 2.6 * weights / weights[-1], atol=0.051)
 
 

@@ -20,8 +20,8 @@ AXES = (("prompt",), ("prompt", "position"))
 
 
 def measured(ablations, prompts):
-    found = influence(Request(MODEL, prompts, ablations, observe_all=True))
-    return found.influence, found.readout_effect[:, 2]
+    result = influence(Request(MODEL, prompts, ablations, observe_all=True))
+    return result.influence, result.readout_effect[:, 2]
 
 
 @pytest.mark.parametrize("over", AXES, ids=len)

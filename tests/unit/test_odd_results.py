@@ -51,9 +51,9 @@ def test_an_odd_group_is_left_out_with_a_sentence(tree, tmp_path, odd):
     edit(groups)
     path = write_groups(groups, tmp_path / "odd.nc")
     with pytest.warns(CntbenchWarning) as told:
-        found = open_results(path)
-    assert not found.children
-    assert found["influence"].equals(tree["influence"])
+        result = open_results(path)
+    assert not result.children
+    assert result["influence"].equals(tree["influence"])
     [sentence] = [str(warning.message) for warning in told]
     assert sentence.startswith(f"{path}: group {name[1:]!r} is left out: ")
     with pytest.raises(StorageError, match=rf"group '{name[1:]}'"):
@@ -64,8 +64,8 @@ def test_a_group_of_the_users_own_stays(tree, tmp_path, recwarn):
     groups = groups_of(tree)
     groups["/mine"] = xr.Dataset({"number": ("task", [1.0, 2.0])})
     groups["/mine/deeper"] = xr.Dataset({"other": ("thing", [1.0])})
-    found = open_results(write_groups(groups, tmp_path / "odd.nc"))
-    assert found["mine/deeper/other"].item() == 1
+    result = open_results(write_groups(groups, tmp_path / "odd.nc"))
+    assert result["mine/deeper/other"].item() == 1
     assert not recwarn
 
 
@@ -74,8 +74,8 @@ def test_what_is_under_a_group_that_is_left_out_goes_with_it(tree, tmp_path):
     groups["/mine"] = xr.Dataset({"number": ("task", np.zeros(5))})
     groups["/mine/deeper"] = xr.Dataset({"other": ("thing", [1.0])})
     with pytest.warns(CntbenchWarning, match="'mine' is left out: variable 'task' has size 5"):
-        found = open_results(write_groups(groups, tmp_path / "odd.nc"))
-    assert "mine" not in found.children
+        result = open_results(write_groups(groups, tmp_path / "odd.nc"))
+    assert "mine" not in result.children
 
 
 def test_an_odd_group_is_never_written(tree, tmp_path):
@@ -90,12 +90,12 @@ def test_what_xarray_has_written_opens_marked_as_not_sealed(tree, tmp_path):
     path = tmp_path / "film.nc"
     tree.to_dataset(inherit=False).to_netcdf(path)
     with pytest.warns(CntbenchWarning, match="film.nc: has no checksum") as told:
-        found = open_results(path)
+        result = open_results(path)
     assert len(told) == 1
-    assert found.attrs[UNSEALED]
+    assert result.attrs[UNSEALED]
     with pytest.raises(StorageError, match="not written by cntbench"):
         open_sealed(path)
-    write_results(found, tmp_path / "sealed.nc")
+    write_results(result, tmp_path / "sealed.nc")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert open_results(tmp_path / "sealed.nc").attrs[UNSEALED], "the mark stays"

@@ -61,14 +61,14 @@ def test_losses_are_those_of_the_plain_model(parallel, layers, seed, budget):
     losses = Losses(decoder(model), prompts, budget)
     sources = torch.arange(len(constants))
     groups = map(torch.tensor, losses.groups)
-    found = torch.cat([losses.of(group, constants[group]) for group in groups])
+    values = torch.cat([losses.of(group, constants[group]) for group in groups])
     some = torch.tensor([i for i in sources.tolist() if i % 2])
     for i, node in enumerate(oracle.nodes):
         width = oracle.width if node[1] is not None else constants.shape[1]
-        assert found[i].item() == pytest.approx(
+        assert values[i].item() == pytest.approx(
             oracle.loss(prompts, node, constants[i, :width]), rel=1e-9
         )
-    torch.testing.assert_close(losses.of(some, constants[some]), found[some], rtol=1e-12, atol=0)
+    torch.testing.assert_close(losses.of(some, constants[some]), values[some], rtol=1e-12, atol=0)
 
 
 @settings(max_examples=6)
@@ -164,23 +164,23 @@ def test_the_fit_converges_to_what_a_long_one_finds(monkeypatch):
     """
     model, prompts = case(3, layers=3, mlp=24)
     losses, every = losses_of(model, prompts), torch.arange(9)
-    asked = []
-    monkeypatch.setattr(Losses, "with_gradient", counted(Losses.with_gradient, asked))
+    calls = []
+    monkeypatch.setattr(Losses, "with_gradient", counted(Losses.with_gradient, calls))
     start = losses.of(every, fit(losses, 0).points)
-    found = fit(losses, 300)
-    steps = len(asked)
+    constants = fit(losses, 300)
+    steps = len(calls)
     monkeypatch.setattr(optimal, "SHARE", -1.0)
     best = losses.of(every, fit(losses, 2000).points)
-    assert found.solved.all()
+    assert constants.solved.all()
     assert steps < 150
-    left = (losses.of(every, found.points) - best).sum() / (start - best).sum()
+    left = (losses.of(every, constants.points) - best).sum() / (start - best).sum()
     few = (losses.of(every, fit(losses, 10).points) - best).sum() / (start - best).sum()
     assert left < 0.01 < few
 
 
-def counted(method, asked):
+def counted(method, calls):
     def count(self, sources, constants):
-        asked.append(len(sources))
+        calls.append(len(sources))
         return method(self, sources, constants)
 
     return count
@@ -204,22 +204,22 @@ def test_no_prompt_has_a_constant_that_was_fitted_on_it():
 
 
 def test_only_chosen_components_are_fitted(monkeypatch):
-    asked = []
-    monkeypatch.setattr(Losses, "with_gradient", counted(Losses.with_gradient, asked))
+    calls = []
+    monkeypatch.setattr(Losses, "with_gradient", counted(Losses.with_gradient, calls))
     model, prompts = case(2, layers=3)
     every = optimal_constants(decoder(model), prompts, steps=4)
-    asked.clear()
+    calls.clear()
     some = optimal_constants(decoder(model), prompts, steps=4, sources=[1, 5])
-    assert max(asked) == 2
+    assert max(calls) == 2
     torch.testing.assert_close(some.blocks[0][:, 1], every.blocks[0][:, 1], rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(some.blocks[3], every.blocks[3], rtol=1e-9, atol=1e-12)
     assert not some.blocks[0][:, 0].any()
-    found = influence(
+    result = influence(
         Request(decoder(model), prompts, [FITTED], sources=[1, 5], effects=("cross_entropy",))
     )
     whole = influence(Request(decoder(model), prompts, [FITTED], effects=("cross_entropy",)))
     np.testing.assert_allclose(
-        found.influence[0, [1, 5]], whole.influence[0, [1, 5]], rtol=1e-7, atol=1e-9
+        result.influence[0, [1, 5]], whole.influence[0, [1, 5]], rtol=1e-7, atol=1e-9
     )
 
 

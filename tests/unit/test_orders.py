@@ -42,8 +42,8 @@ def test_both_roles_have_as_many_peers():
 
 def test_gatekeepers_send_and_receive_and_their_strength_is_betweenness():
     film = gated(np.random.default_rng(0), template(layers=3, heads=3, checkpoints=3))
-    found = strengths(film, "gatekeeper")
-    for weights, row in zip(film.weights, found, strict=True):
+    sums = strengths(film, "gatekeeper")
+    for weights, row in zip(film.weights, sums, strict=True):
         graph = nx.DiGraph()
         graph.add_nodes_from(range(len(weights)))
         graph.add_weighted_edges_from(
@@ -53,7 +53,7 @@ def test_gatekeepers_send_and_receive_and_their_strength_is_betweenness():
         np.testing.assert_allclose(row, [expected[node] for node in range(len(row))])
     inner = set(np.flatnonzero(film.layer == 1))
     assert set(pairs(film, "gatekeeper", "all").ravel()) == inner
-    assert found.any()
+    assert sums.any()
 
 
 def test_a_film_whose_strongest_paths_are_single_edges_has_no_gatekeepers():

@@ -29,9 +29,9 @@ PARAMETERS = {
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_shipped_models_have_as_many_parameters_as_published_ones(name):
-    found = pythia().get(f"EleutherAI/pythia-{name}")
-    assert found.parameters == PARAMETERS[name]
-    assert found.stored_type == torch.float16  # and stays so once parameters were counted
+    config = pythia().get(f"EleutherAI/pythia-{name}")
+    assert config.parameters == PARAMETERS[name]
+    assert config.stored_type == torch.float16  # and stays so once parameters were counted
     deduped = pythia().get(f"EleutherAI/pythia-{name}-deduped")
     assert (deduped is None) == (name in ("14m", "31m"))
 
@@ -58,6 +58,8 @@ def test_a_config_alone_predicts_what_the_model_does(architecture, dtype):
     prompts = random_prompts(count=6)
     chosen = [methods()[name].method for name in ("zero", "mean", "resample_eap", "zero_direct")]
     chosen.append(methods()["optimal_constant"].method)
-    calls = [Request(one, prompts, chosen, effects=("cross_entropy",)) for one in (real, outlined)]
+    calls = [
+        Request(item, prompts, chosen, effects=("cross_entropy",)) for item in (real, outlined)
+    ]
     for predicted in (predicted_work, predicted_bytes, outcome_bytes):
         assert predicted(calls[0]) == predicted(calls[1])

@@ -105,7 +105,7 @@ def test_what_is_kept_of_prompts_is_joined_and_selected():
 
 
 @pytest.mark.parametrize(
-    ("parts", "said"),
+    ("parts", "message"),
     [
         (lambda film: [], "no film to join"),
         (lambda film: [film, 1], "part 1: is not a film but a int"),
@@ -133,10 +133,10 @@ def test_what_is_kept_of_prompts_is_joined_and_selected():
         ),
     ],
 )
-def test_parts_that_are_no_film_are_refused(film, parts, said):
+def test_parts_that_are_no_film_are_refused(film, parts, message):
     with pytest.raises(CntbenchError) as caught:
         cntbench.film(parts(film))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -251,9 +251,9 @@ def test_selections_are_taken_wherever_results_are(saved, select, capsys):
     assert part.cnt.plot.heatmap(**cell).axes
     with warnings.catch_warnings():  # that groups of other checkpoints are left out
         warnings.simplefilter("ignore", CntbenchWarning)
-        found = cntbench.claims(part, "long_tailed_weights", draws=19)
+        verdicts = cntbench.claims(part, "long_tailed_weights", draws=19)
         cntbench.show(part)
-    assert {"task", "ablation", "claim"} <= {*found["claims/verdict"].dims}
+    assert {"task", "ablation", "claim"} <= {*verdicts["claims/verdict"].dims}
     assert "Strongest sources" in capsys.readouterr().out
     film = cntbench.film([part])
     written = film["influence"].sel(cell).values
@@ -392,12 +392,12 @@ def test_no_error_prints_a_tensor(argument):
 
 
 def test_torch_names_of_types_and_devices_are_taken():
-    found = cntbench.influence(
+    result = cntbench.influence(
         decoder(random_model("gpt2")), ablation="zero", prompts=2, step=7,
         dtype=torch.float64, device=torch.device("cpu"),
     )  # fmt: skip
-    assert found.attrs["dtype"] == "float64"
-    assert found["checkpoint"].values.tolist() == ["step7"]
+    assert result.attrs["dtype"] == "float64"
+    assert result["checkpoint"].values.tolist() == ["step7"]
 
 
 @pytest.mark.parametrize("step", [-1, 1.5, True, "10"])

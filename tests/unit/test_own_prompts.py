@@ -68,8 +68,8 @@ def trajectory(tmp_path_factory):
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
 def test_every_format_gives_the_same_prompts(tmp_path, suffix):
-    found = read(write(tmp_path / f"ioi{suffix}", ROWS))
-    for prompt, row in zip(found, ROWS, strict=True):
+    batch = read(write(tmp_path / f"ioi{suffix}", ROWS))
+    for prompt, row in zip(batch, ROWS, strict=True):
         assert prompt.tokens.tolist() == tokens(row["clean"])
         assert prompt.reference.tolist() == tokens(row["corrupted"])
         assert prompt.targets.tolist() == tokens(row["answer"])
@@ -104,11 +104,11 @@ def test_several_positions_are_scored(tmp_path, model):
     assert prompt.decoys.tolist() == tokens("to John")
     ids = {"clean": [3, 1, 2, 5], "corrupted": [4, 1, 2, 5], "scored": [0, 2, 3]}
     rows = [{**ids, "answer": [7, 8, 9], "wrong": [1, 2, 3]}]
-    found = cntbench.influence(model, prompts=rows, ablation="zero")["readout_value"]
+    result = cntbench.influence(model, prompts=rows, ablation="zero")["readout_value"]
     with torch.no_grad():
         logits = model(torch.tensor([ids["clean"]])).logits[0, ids["scored"]]
     expected = torch.nn.functional.cross_entropy(logits, torch.tensor([7, 8, 9]))
-    measured = found.sel(readout="cross_entropy").item()
+    measured = result.sel(readout="cross_entropy").item()
     assert measured == pytest.approx(float(expected), rel=1e-4)
 
 
@@ -261,9 +261,9 @@ def test_a_file_is_run_by_its_name_and_identifies_the_run(
     small = ["run", "small", *where, "-j", "1", "--specs", tmp_path / "specs"]
     code, _, err = run_cli(monkeypatch, capsys, *small)
     assert code == 0, err
-    found = open_results(tmp_path / "run" / "results.nc").to_dataset()
-    assert found["task"].values.tolist() == ["ioi"]
-    assert found["influence"].notnull().any()
+    dataset = open_results(tmp_path / "run" / "results.nc").to_dataset()
+    assert dataset["task"].values.tolist() == ["ioi"]
+    assert dataset["influence"].notnull().any()
     write(path, [*ROWS, ROWS[0]])
     code, _, err = run_cli(monkeypatch, capsys, *small)
     assert code == 2
@@ -328,9 +328,9 @@ def test_prompts_in_memory_are_those_of_a_file(tmp_path, model):
     )
     columns = {"clean": clean, "corrupted": corrupted, "answer": answer[:, 0], "wrong": wrong}
     for own in (ROWS, pd.DataFrame(ROWS), columns):
-        found = cntbench.influence(model, "ioi", prompts=own, tokenizer=TOKENIZER)
-        assert found["task"].values.tolist() == ["ioi"]
-        np.testing.assert_array_equal(found["influence"], expected["influence"])
+        result = cntbench.influence(model, "ioi", prompts=own, tokenizer=TOKENIZER)
+        assert result["task"].values.tolist() == ["ioi"]
+        np.testing.assert_array_equal(result["influence"], expected["influence"])
     assert cntbench.influence(model, prompts=columns)["task"].values.tolist() == ["prompts"]
 
 
@@ -362,13 +362,13 @@ def test_prompts_in_memory_do_not_stand_for_those_of_a_file(tmp_path, model):
 def test_rows_that_cannot_be_used_may_be_skipped(tmp_path):
     longer = {**ROWS[0], "corrupted": "When Tom and John"}
     path = write(tmp_path / "x.jsonl", [{"clean": "a", "answer": "Tom then"}, longer, *ROWS])
-    found = Parameters(path=path.name, unusable="skip").at(tmp_path).prompts(LANGUAGE, 2)
-    assert [prompt.origin for prompt in found] == [f"{path}, line {n}" for n in (3, 4)]
+    prompts = Parameters(path=path.name, unusable="skip").at(tmp_path).prompts(LANGUAGE, 2)
+    assert [prompt.origin for prompt in prompts] == [f"{path}, line {n}" for n in (3, 4)]
     bad = {"clean": "a", "answer": "Tom then"}
     write(path, [{"clean": "a", "answer": "Tom"}, bad, {"clean": "a", "answer": "John"}])
-    found = Parameters(path=path.name, unusable="skip").at(tmp_path).prompts(LANGUAGE, 3)
-    assert [prompt.origin for prompt in found] == [f"{path}, line {n}" for n in (1, 3)]
-    assert found[0].decoys == found[1].targets
+    prompts = Parameters(path=path.name, unusable="skip").at(tmp_path).prompts(LANGUAGE, 3)
+    assert [prompt.origin for prompt in prompts] == [f"{path}, line {n}" for n in (1, 3)]
+    assert prompts[0].decoys == prompts[1].targets
     write(path, [{"clean": "a", "answer": "Tom then"}])
     with pytest.raises(CntbenchError, match="line 1: answer: 'Tom then' is 2 tokens"):
         Parameters(path=path.name, unusable="skip").at(tmp_path).prompts(LANGUAGE, 2)
@@ -407,7 +407,7 @@ def test_prompts_that_cannot_be_used_are_counted(tmp_path, trajectory, options, 
         make_plan(catalogue, catalogue.changed_study("nano", changes | options, where="x"), quiet)
     told = [str(w.message) for w in caught if issubclass(w.category, CntbenchWarning)]
     assert len(told) == len(says)
-    assert all(text in one for text, one in zip(says, told, strict=True))
+    assert all(text in item for text, item in zip(says, told, strict=True))
 
 
 def test_a_tokenizer_of_another_model_is_told(model):
@@ -427,9 +427,9 @@ def test_the_token_before_every_text_needs_room(trajectory):
         CntbenchError, match=r"prompts\[0\]: clean: is 5 tokens long, and the model"
     ):
         begun.prompts(plain, count=3, seed=0)
-    found = begun.prompts(dataclasses.replace(plain, context=6), count=3, seed=0)
-    assert (found.tokens[:, 0] == 38).all()
-    assert (found.scored[:, 0] == 5).all()
+    prompts = begun.prompts(dataclasses.replace(plain, context=6), count=3, seed=0)
+    assert (prompts.tokens[:, 0] == 38).all()
+    assert (prompts.scored[:, 0] == 5).all()
 
 
 @pytest.mark.parametrize(

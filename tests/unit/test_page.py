@@ -87,19 +87,19 @@ def written(tree):
     return page(with_phases(tree), name="results.nc", comparison=comparison_dataset())
 
 
-def said(tree, comparison=None):
+def sentences_of(tree, comparison=None):
     """Everything that the answers to readers' questions say, by question."""
-    found = answers(tree, claims(tree), agreement(tree), methods(tree, comparison))
+    sentences = answers(tree, claims(tree), agreement(tree), methods(tree, comparison))
     return {
-        one.question: " ".join(
+        item.question: " ".join(
             (
-                *(one.headline, one.note),
-                *(line.text for line in one.lines),
-                *one.points,
-                *one.sentences,
+                *(item.headline, item.note),
+                *(line.text for line in item.lines),
+                *item.points,
+                *item.sentences,
             )
         )
-        for one in found
+        for item in sentences
     }
 
 
@@ -111,14 +111,14 @@ def said(tree, comparison=None):
     )
 )
 def test_packed_numbers_keep_three_digits(values):
-    found = unpack(pack(values))
-    np.testing.assert_allclose(found, values, rtol=2.0**-13)
-    assert (found[values == 0] == 0).all()
+    unpacked = unpack(pack(values))
+    np.testing.assert_allclose(unpacked, values, rtol=2.0**-13)
+    assert (unpacked[values == 0] == 0).all()
 
 
 def test_gaps_stay_gaps_and_whole_numbers_stay_what_they_are():
-    found = unpack(pack([np.nan, 1.0, np.nan]))
-    assert np.isnan(found[[0, 2]]).all()
+    unpacked = unpack(pack([np.nan, 1.0, np.nan]))
+    assert np.isnan(unpacked[[0, 2]]).all()
     codes = np.array([0, 1, 97_343, 2**24])
     np.testing.assert_array_equal(unpack(pack(codes, bits=ALL_BITS)), codes)
 
@@ -219,8 +219,8 @@ def test_score_against_cost_is_drawn_where_costs_were_counted(tree, written):
 def test_the_terminal_and_the_page_say_the_same_of_claims_and_methods(tree):
     whole = tree.copy()
     whole["comparison"] = xr.DataTree(comparison_dataset())
-    found = answers(whole, claims(whole), agreement(whole), methods(whole))
-    assert in_short(whole) == [answer.headline for answer in found]
+    sentences = answers(whole, claims(whole), agreement(whole), methods(whole))
+    assert in_short(whole) == [answer.headline for answer in sentences]
 
 
 #: Standard error of the effects of `seeds`, which scatter more than that.
@@ -266,16 +266,16 @@ def test_the_page_of_several_films_has_the_pooled_verdicts(seeds):
         )
         needed = 0.1 - ERROR * stats.norm.ppf(0.8)
         z_scores = np.clip(pools / needed * stats.norm.ppf(0.95), *stats.norm.ppf([0.0025, 0.9975]))
-        found = z_scores.sum(axis=1) >= stats.norm.ppf(0.95) * np.sqrt(len(effects))
+        significant = z_scores.sum(axis=1) >= stats.norm.ppf(0.95) * np.sqrt(len(effects))
         films = rf"(\d\.\d\d) {support} {min(effects):.2f} to {max(effects):.2f}"
         shown = re.search(rf"{label} {re.escape(effect)} (?:< )?\S+ {films}", words)
         assert shown, label
-        assert float(shown[1]) == pytest.approx(found.mean(), abs=0.03)
+        assert float(shown[1]) == pytest.approx(significant.mean(), abs=0.03)
     assert f"seed2/results.nc nano:seed=2{HOSTILE} 2 of 7 checkpoints do not count" in words
     assert "this one film" not in words
-    found = Elements(html).found
-    assert [tag for tag, _ in found].count("script") == 1
-    assert not any(tag == "img" or attributes.get("src") for tag, attributes in found)
+    significant = Elements(html).found
+    assert [tag for tag, _ in significant].count("script") == 1
+    assert not any(tag == "img" or attributes.get("src") for tag, attributes in significant)
 
 
 def test_only_claims_that_all_films_have_tested_are_pooled(seeds):
@@ -349,12 +349,12 @@ def test_text_of_a_result_is_never_markup(root):
     compared["what"][:] = HOSTILE
     compared.attrs |= {"source": HOSTILE, "left_out": json.dumps({HOSTILE: HOSTILE})}
     harmless = Elements(page(whole_result(root), name="x", comparison=comparison_dataset()))
-    found = Elements(page(whole_result(evil), name=HOSTILE, comparison=compared))
+    elements = Elements(page(whole_result(evil), name=HOSTILE, comparison=compared))
     kinds = {tag for tag, _ in harmless.found} | {"pre", "code", "h3", "details", "summary", "q"}
-    assert {tag for tag, _ in found.found} <= kinds
-    scripts = [sum(tag == "script" for tag, _ in one.found) for one in (harmless, found)]
+    assert {tag for tag, _ in elements.found} <= kinds
+    scripts = [sum(tag == "script" for tag, _ in item.found) for item in (harmless, elements)]
     assert scripts[0] == scripts[1]
-    assert HOSTILE in "".join(found.text)
+    assert HOSTILE in "".join(elements.text)
 
 
 @pytest.mark.parametrize(
@@ -393,9 +393,9 @@ def test_a_film_without_any_measurement_is_a_page():
         if variable.dtype.kind == "f":
             empty[name][:] = np.nan
     empty["status"][:] = "failed"
-    found = said(xr.DataTree(empty))
-    assert "accuracy on induction was not measured" in found["When did induction emerge?"]
-    assert found["Which components carry it?"].strip() == "No checkpoint was measured."
+    sentence = sentences_of(xr.DataTree(empty))
+    assert "accuracy on induction was not measured" in sentence["When did induction emerge?"]
+    assert sentence["Which components carry it?"].strip() == "No checkpoint was measured."
     assert "7 of 7 checkpoints" in Elements(page(xr.DataTree(empty), name="x")).words
 
 
@@ -403,20 +403,20 @@ def test_of_films_that_are_too_large_each_cell_keeps_its_strongest_edges(monkeyp
     monkeypatch.setattr("cntbench.reporting.page.payload.EDGE_VALUES", 4 * 7 * 4)
     monkeypatch.setattr("cntbench.reporting.page.payload._FEWEST_EDGES", 4)
     tree = xr.DataTree(root)
-    found = payload(tree)
-    assert (found.labels["kept"], found.labels["edges"]) == (4, 9)
-    count = len(found.labels["component"])
-    for t, task in enumerate(found.labels["task"]):
-        for a, ablation in enumerate(found.labels["ablation"]):
-            one = film(tree, task, ablation)
+    data = payload(tree)
+    assert (data.labels["kept"], data.labels["edges"]) == (4, 9)
+    count = len(data.labels["component"])
+    for t, task in enumerate(data.labels["task"]):
+        for a, ablation in enumerate(data.labels["ablation"]):
+            example = film(tree, task, ablation)
             peaks = {
-                (s, d): np.nanmax(one.weight[:, edge])
+                (s, d): np.nanmax(example.weight[:, edge])
                 for edge, (s, d) in enumerate(
-                    zip(one.layout.source, one.layout.target, strict=True)
+                    zip(example.layout.source, example.layout.target, strict=True)
                 )
             }
             strongest = sorted(peaks, key=lambda pair: -peaks[pair])[:4]
-            kept = {divmod(int(code), count) for code in found.arrays["edge"][t, a]}
+            kept = {divmod(int(code), count) for code in data.arrays["edge"][t, a]}
             assert kept == set(strongest)
     words = Elements(page(tree, name="x")).words
     assert "For each task and ablation, the page holds the 4 of 9 edges" in words
@@ -432,24 +432,28 @@ def learning(root, values, error=0.01):
 
 def test_emergence_is_where_accuracy_rose_fastest(root):
     values = [0.02, 0.03, 0.05, np.nan, 0.55, 0.9, 0.97]
-    found = said(learning(root, values))["When did induction emerge?"]
-    assert "stays above its level at step 0 (0.02) from step 8 (95 % interval 1 to 32) on" in found
-    assert "rises fastest between steps 8 and 32" in found
-    assert "from 0.02 ± 0.01 at step 0 to 0.97 ± 0.01 at step 128" in found
-    assert " on bigram" in found
+    sentence = sentences_of(learning(root, values))["When did induction emerge?"]
+    assert (
+        "stays above its level at step 0 (0.02) from step 8 (95 % interval 1 to 32) on" in sentence
+    )
+    assert "rises fastest between steps 8 and 32" in sentence
+    assert "from 0.02 ± 0.01 at step 0 to 0.97 ± 0.01 at step 128" in sentence
+    assert " on bigram" in sentence
 
 
 def test_no_emergence_is_claimed_of_what_noise_explains(root):
     values = [0.02, 0.01, 0.04, np.nan, 0.02, 0.05, 0.03]
-    found = said(learning(root, values))["When did induction emerge?"]
-    assert found.startswith("The task induction was not learnt over these checkpoints, as far as")
-    assert "from 0.02 ± 0.01 at step 0 to 0.03 ± 0.01 at step 128" in found
-    assert "fastest" not in found
+    sentence = sentences_of(learning(root, values))["When did induction emerge?"]
+    assert sentence.startswith(
+        "The task induction was not learnt over these checkpoints, as far as"
+    )
+    assert "from 0.02 ± 0.01 at step 0 to 0.03 ± 0.01 at step 128" in sentence
+    assert "fastest" not in sentence
 
 
 def test_a_task_that_is_not_learnt_is_not_said_to_be(root):
-    found = said(learning(root, [0.9, 0.8, 0.7, np.nan, 0.6, 0.5, 0.4]))
-    assert "was not learnt" in found["When did induction emerge?"]
+    sentence = sentences_of(learning(root, [0.9, 0.8, 0.7, np.nan, 0.6, 0.5, 0.4]))
+    assert "was not learnt" in sentence["When did induction emerge?"]
 
 
 @pytest.mark.parametrize(
@@ -482,12 +486,12 @@ def test_components_that_stand_out_are_ordered_by_their_largest_effect(root):
         changed[score][:] = 0.1
     for name, size in {"L1.H0": -9.0, "L0.H1": -7.0, "L1.MLP": 8.0}.items():
         changed["readout_effect"].loc[{**at, "source": name}] = size
-    found = said(xr.DataTree(changed))["Which components carry it?"]
-    assert found.startswith(
+    sentence = sentences_of(xr.DataTree(changed))["Which components carry it?"]
+    assert sentence.startswith(
         "At step 128, ablating L1.H0 lowers the logit difference on induction by 9.00 ± 0.10 (zero "
         "ablation), followed by L1.MLP and L0.H1."
     )
-    assert "L0.H0: " not in found
+    assert "L0.H0: " not in sentence
 
 
 def test_none_stands_out_unless_it_does_by_every_ablation(root):
@@ -496,8 +500,8 @@ def test_none_stands_out_unless_it_does_by_every_ablation(root):
     changed["readout_effect_se"].loc[at] = 0.1
     changed["readout_effect"].loc[at] = 0.2
     changed["readout_effect"].loc[{**at, "source": "L1.H0", "ablation": "zero"}] = -9.0
-    found = said(xr.DataTree(changed))["Which components carry it?"]
-    assert found.startswith(
+    sentence = sentences_of(xr.DataTree(changed))["Which components carry it?"]
+    assert sentence.startswith(
         "None stands out by every ablation at step 128: the largest effect on the logit difference "
         "on induction is that of L1.H0, −9.00 ± 0.10 by zero ablation."
     )
@@ -521,11 +525,11 @@ def test_an_effect_is_named_with_the_ablation_that_has_it(root):
     changed["readout_effect"].loc[elsewhere] = 0.5
     changed["readout_effect"].loc[{**elsewhere, "source": "L0.MLP", "ablation": first}] = -4.0
     changed["readout_effect"].loc[{**elsewhere, "source": "L0.H0"}] = 8.0  # carries nothing
-    found = said(xr.DataTree(changed))["Which components carry it?"]
-    assert says in found
-    assert "the largest change from ablating any of them is 4.00 on bigram." in found
+    sentence = sentences_of(xr.DataTree(changed))["Which components carry it?"]
+    assert says in sentence
+    assert "the largest change from ablating any of them is 4.00 on bigram." in sentence
     changed["readout_effect"].loc[{**at, "ablation": first}] = np.nan
-    assert says in said(xr.DataTree(changed))["Which components carry it?"]
+    assert says in sentences_of(xr.DataTree(changed))["Which components carry it?"]
     view = circuit(xr.DataTree(changed), "induction")
     assert (view.ablation[0], view.part[0].effect) == (second, 20.0)
 
@@ -536,14 +540,14 @@ def test_chance_alone_makes_a_component_stand_out_in_one_of_twenty_results(root,
     rng = np.random.default_rng(prompts)
     changed = root.isel(ablation=[0]).copy(deep=True).assign_attrs(prompts=prompts)
     at = {"task": "induction", "readout": "logit_difference", "checkpoint": "step128"}
-    found = 0
+    result = 0
     for _ in range(150):
         of_prompts = rng.standard_normal((prompts, changed.sizes["source"]))
         changed["readout_effect"].loc[at] = of_prompts.mean(axis=0)[None]
         changed["readout_effect_se"].loc[at] = (of_prompts.std(axis=0, ddof=1) / prompts**0.5)[None]
         view = circuit(xr.DataTree(changed), "induction")
-        found += bool(view.part)
-    assert found <= 15  # 7.5 expected, with a standard deviation of 2.7
+        result += bool(view.part)
+    assert result <= 15  # 7.5 expected, with a standard deviation of 2.7
 
 
 def test_fewer_prompts_that_were_measured_let_fewer_components_stand_out(root):
@@ -580,26 +584,27 @@ def test_what_heads_attend_to_is_said_by_their_scores(root):
     for head, size in sizes.items():
         place = {**at, "source": head, "readout": "logit_difference"}
         changed["readout_effect"].loc[place] = -size
-    found = said(xr.DataTree(changed))["Which components carry it?"]
-    assert re.search(r"L0\.H0: [^;]*; it attends to the previous token \(0\.90\)", found)
-    assert re.search(r"L0\.H1: [^;]*; it attends to what followed .* \(0\.80\)", found)
-    assert re.search(r"L1\.H0: [^;]*; none of its scores reaches 0\.5", found)
-    assert "ablating L0.H0 (previous-token head)" in found
-    assert "followed by L0.H1 (induction head)" in found
+    sentence = sentences_of(xr.DataTree(changed))["Which components carry it?"]
+    assert re.search(r"L0\.H0: [^;]*; it attends to the previous token \(0\.90\)", sentence)
+    assert re.search(r"L0\.H1: [^;]*; it attends to what followed .* \(0\.80\)", sentence)
+    assert re.search(r"L1\.H0: [^;]*; none of its scores reaches 0\.5", sentence)
+    assert "ablating L0.H0 (previous-token head)" in sentence
+    assert "followed by L0.H1 (induction head)" in sentence
 
 
 def test_effects_over_one_edge_are_said_to_be(root):
     scopes = {"zero": {"scope": "direct"}, "mean": {"scope": "total"}}
     direct = root.assign_attrs(spec=json.dumps({"ablations": scopes}))
-    found = said(xr.DataTree(direct))["Which components carry it?"]
+    sentence = sentences_of(xr.DataTree(direct))["Which components carry it?"]
     assert (
-        "With the ablation zero, the effect is that of the edge to the unembedding alone." in found
+        "With the ablation zero, the effect is that of the edge to the unembedding alone."
+        in sentence
     )
-    assert "unembedding" not in said(xr.DataTree(root))["Which components carry it?"]
+    assert "unembedding" not in sentences_of(xr.DataTree(root))["Which components carry it?"]
 
 
 def test_claims_are_worded_by_their_verdicts(tree):
-    assert "checkpoints are too few for" in said(tree)["Do the paper's claims hold here?"]
+    assert "checkpoints are too few for" in sentences_of(tree)["Do the paper's claims hold here?"]
     changed = tree.copy(deep=True)
     group = changed["claims"].to_dataset(inherit=False)
     group["verdict"] = group["verdict"].astype(object)
@@ -607,30 +612,30 @@ def test_claims_are_worded_by_their_verdicts(tree):
     group["verdict"].values[1] = "inconclusive"
     group["reason"].values[:] = ""
     changed["claims"] = xr.DataTree(group)
-    found = said(changed)["Do the paper's claims hold here?"]
-    assert found.startswith(
+    sentence = sentences_of(changed)["Do the paper's claims hold here?"]
+    assert sentence.startswith(
         "Of 2 claims tested on induction, three phases is supported with every ablation; "
         "the verdict on long tailed weights depends on the ablation."
     )
-    assert "supported with zero and mean; supported in 0 of 2 cases on the other tasks" in found
-    assert "not supported with zero, inconclusive with mean" in found
+    assert "supported with zero and mean; supported in 0 of 2 cases on the other tasks" in sentence
+    assert "not supported with zero, inconclusive with mean" in sentence
 
 
 def test_trust_is_by_tests_that_methods_fail(tree):
-    found = said(tree, comparison_dataset())["Which ablation method should I trust?"]
-    assert found.startswith("Use ")
-    assert "Of this result's methods, zero fails least often, on 0 of 1 test circuit." in found
-    assert "zero: none; mean: gate" in found
-    assert "is chance" in found
+    sentence = sentences_of(tree, comparison_dataset())["Which ablation method should I trust?"]
+    assert sentence.startswith("Use ")
+    assert "Of this result's methods, zero fails least often, on 0 of 1 test circuit." in sentence
+    assert "zero: none; mean: gate" in sentence
+    assert "is chance" in sentence
     unmeasured = comparison_dataset()
     unmeasured["auroc"].loc[{"ablation": "mean"}] = np.nan
     unmeasured["passed"].loc[{"ablation": "mean"}] = np.nan
-    found = said(tree, unmeasured)["Which ablation method should I trust?"]
-    assert "zero fails on 0 of 1 test circuit;" in found
-    assert "no other method of this result was tested" in found
-    assert re.search(r"AUROC of planted direct edges .*: \S+ \(zero\)", found)
-    assert "nan" not in found
-    alone = said(tree)["Which ablation method should I trust?"]
+    sentence = sentences_of(tree, unmeasured)["Which ablation method should I trust?"]
+    assert "zero fails on 0 of 1 test circuit;" in sentence
+    assert "no other method of this result was tested" in sentence
+    assert re.search(r"AUROC of planted direct edges .*: \S+ \(zero\)", sentence)
+    assert "nan" not in sentence
+    alone = sentences_of(tree)["Which ablation method should I trust?"]
     assert alone.startswith("This result does not say")
     assert "cntbench compare -o FILE" in alone
 

@@ -74,8 +74,8 @@ def test_a_head_that_was_untied_in_memory_is_the_head(architecture, untie, tied,
 
 def test_numbers_are_those_of_the_head_in_memory():
     def measured():
-        found = cntbench.influence(model, ablation="zero", prompts=2)
-        return found["readout_value"].sel(readout="cross_entropy").item()
+        result = cntbench.influence(model, ablation="zero", prompts=2)
+        return result["readout_value"].sel(readout="cross_entropy").item()
 
     model = small("gpt2")
     model.config.tie_word_embeddings = False  # which they still are
@@ -279,10 +279,10 @@ def test_the_result_says_how_well_they_agree_and_automatic_types_change_nothing(
     with torch.autocast("cpu", torch.bfloat16):
         other = cntbench.influence(copy.deepcopy(model), ablation="zero", prompts=2)
     assert plain.identical(other)
-    found = json.loads(plain.attrs["parity"])
-    assert found["checkpoint"] == "model"
-    assert 0 <= found["difference"] < 1e-4 * found["scale"]
-    assert found["transformers"].startswith("5.")
+    content = json.loads(plain.attrs["parity"])
+    assert content["checkpoint"] == "model"
+    assert 0 <= content["difference"] < 1e-4 * content["scale"]
+    assert content["transformers"].startswith("5.")
 
 
 @pytest.mark.parametrize("place", [(0, 0, 0), (1, 3, 7), (-1, -1, -1)])

@@ -104,8 +104,8 @@ def test_all_that_numbers_depend_on_is_part_of_the_identity(planned, monkeypatch
     [checkpoint] = trajectory.checkpoints
     other = dataclasses.replace(checkpoint, revision="x")
     for name, value in (("identity", "x"), ("checkpoints", (other,))):
-        found = differing_from(trajectory=dataclasses.replace(trajectory, **{name: value}))
-        assert found == {"identity": "trajectory"}.get(name, f"checkpoints.{checkpoint.name}")
+        identity = differing_from(trajectory=dataclasses.replace(trajectory, **{name: value}))
+        assert identity == {"identity": "trajectory"}.get(name, f"checkpoints.{checkpoint.name}")
     for kind, part, key, value in (
         ("tasks", task, "generator", "single_token"),
         ("ablations", entry, "replacement", "mean"),
@@ -211,20 +211,20 @@ def test_every_draw_needs_another_prompt(planned):
 
 
 def test_one_prompt_has_no_other(planned):
-    one = EDGES.replace("zero", "resample") + "[parameters]\ndonor = 'other'"
-    message = refused(planned, one, effects='["accuracy"]', n=1)
+    text = EDGES.replace("zero", "resample") + "[parameters]\ndonor = 'other'"
+    message = refused(planned, text, effects='["accuracy"]', n=1)
     assert "takes outputs from other prompts, and there is one" in message
     assert "Ask for at least 2 prompts." in message
 
 
 def test_one_prompt_has_a_mean_of_its_twin(planned):
-    one = EDGES.replace("zero", "mean") + "[parameters]\npopulation='reference'\nover=['prompt']"
-    assert planned(one, effects='["accuracy"]', n=1).prompts
+    text = EDGES.replace("zero", "mean") + "[parameters]\npopulation='reference'\nover=['prompt']"
+    assert planned(text, effects='["accuracy"]', n=1).prompts
 
 
 def test_one_prompt_has_no_mean(planned):
-    one = EDGES.replace("zero", "mean") + "[parameters]\npopulation = 'clean'\nover = ['prompt']"
-    message = refused(planned, one, effects='["accuracy"]', n=1)
+    text = EDGES.replace("zero", "mean") + "[parameters]\npopulation = 'clean'\nover = ['prompt']"
+    message = refused(planned, text, effects='["accuracy"]', n=1)
     assert "takes outputs from other prompts, and there is one" in message
 
 

@@ -80,12 +80,12 @@ def test_a_changed_file_is_loaded_anew_and_others_are_not_touched_by_it(tmp_path
 def test_two_threads_may_use_two_folders(tmp_path):
     for value in (1, 2):
         write_measure(tmp_path / str(value), value=value)
-    both, found = threading.Barrier(2), {}
+    both, outcomes = threading.Barrier(2), {}
 
     def measure(value):
         with using([tmp_path / str(value)]):
             both.wait()
-            found[value] = find("measure", "mine").RANGE[1]
+            outcomes[value] = find("measure", "mine").RANGE[1]
             both.wait()
 
     threads = [threading.Thread(target=measure, args=(value,)) for value in (1, 2)]
@@ -93,7 +93,7 @@ def test_two_threads_may_use_two_folders(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == {1: 1, 2: 2}
+    assert outcomes == {1: 1, 2: 2}
 
 
 BROKEN = {
@@ -187,7 +187,7 @@ def test_files_share_what_begins_with_an_underscore(tmp_path):
         with using([tmp_path]):
             assert sorted(room("measure")) == sorted([*SHIPPED, "mine"])
             hashes.append(own_sources({"measure": ["mine", "cosine"]}))
-    assert [list(found) for found in hashes] == [["measures/mine.py"]] * 2
+    assert [list(result) for result in hashes] == [["measures/mine.py"]] * 2
     assert hashes[0] != hashes[1], "a changed file that it imports is another source"
     write_measure(tmp_path, "other")
     with using([tmp_path]):
@@ -291,9 +291,9 @@ def test_a_package_whose_folder_cannot_be_used_is_left_out(tmp_path, announced, 
     write(tmp_path, "c_package/measures/mine.py", MEASURE.format(1, 1))
     write(tmp_path, f"c_package/{name}", "")
     announced("c_package")
-    with pytest.warns(CntbenchWarning, match="of a package are left out: point0 = ") as said:
+    with pytest.warns(CntbenchWarning, match="of a package are left out: point0 = ") as warnings:
         assert sorted(room("measure")) == SHIPPED
-    assert str(tmp_path / "c_package") in str(said[0].message)
+    assert str(tmp_path / "c_package") in str(warnings[0].message)
 
 
 def test_hidden_files_are_no_plugins_and_no_specs(tmp_path):

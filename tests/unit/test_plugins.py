@@ -47,13 +47,13 @@ def test_each_file_is_a_plugin_under_its_own_name(room, tmp_path):
         two='"""\nSecond, after a line break.\n"""\nThing = 2\n',
         _base='"""Shared, no plugin."""\n',
     )
-    found = discover(name, required=("Thing",))
-    assert {key: (p.name, p.summary) for key, p in found.items()} == {
+    plugins = discover(name, required=("Thing",))
+    assert {key: (p.name, p.summary) for key, p in plugins.items()} == {
         "one": ("one", "First line."),
         "two": ("two", "Second, after a line break."),
     }
-    assert found["two"].module.Thing == 2
-    assert found["one"].path == tmp_path / name / "one.py"
+    assert plugins["two"].module.Thing == 2
+    assert plugins["one"].path == tmp_path / name / "one.py"
 
 
 VARIANTS = '''"""Cut or kept.
@@ -75,13 +75,13 @@ def _times(x, factor):
 
 def test_variants_of_a_file_are_plugins_under_their_own_names(room):
     name = room(both=VARIANTS, after='"""Another."""\nthing, LIMIT = len, 3\n')
-    found = discover(name, required=("thing", "LIMIT"))
-    assert [(key, p.name, p.summary, p.path.stem) for key, p in found.items()] == [
+    plugins = discover(name, required=("thing", "LIMIT"))
+    assert [(key, p.name, p.summary, p.path.stem) for key, p in plugins.items()] == [
         ("after", "after", "Another.", "after"),
         ("cut", "cut", "Cut.", "both"),
         ("kept", "kept", "Kept.", "both"),
     ]
-    cut, kept = found["cut"].module, found["kept"].module
+    cut, kept = plugins["cut"].module, plugins["kept"].module
     assert (cut.thing(7), cut.LIMIT, kept.thing(7), kept.LIMIT) == (0, 2, 7, 1)
     assert cut.__doc__ == "Cut.\n\n>>> thing(1)"
 
@@ -158,10 +158,10 @@ def test_find_names_the_nearest_match():
 def test_every_file_of_a_room_is_found(kind):
     folder = Path(cntbench.__path__[0]) / ROOMS[kind][0].replace(".", "/")
     files = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")}
-    found = plugins_of(kind)
-    assert {plugin.path.stem for plugin in found.values()} == files
-    assert list(found) == sorted(found)
+    plugins = plugins_of(kind)
+    assert {plugin.path.stem for plugin in plugins.values()} == files
+    assert list(plugins) == sorted(plugins)
     assert files
-    for plugin in found.values():
+    for plugin in plugins.values():
         assert len(plugin.summary) <= 100, "the summary is one line of a listing"
         assert plugin.path.parent == folder

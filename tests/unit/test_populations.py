@@ -40,21 +40,21 @@ def request(population, over, **changes):
 @pytest.mark.parametrize("population", ["clean", "reference"])
 @pytest.mark.parametrize("over", [("prompt",), ("prompt", "position")])
 def test_a_sweep_s_own_states_give_the_numbers_of_a_pass(population, over, passes, monkeypatch):
-    asked = request(population, over)
-    found = engine.influence(asked)
+    engine_request = request(population, over)
+    result = engine.influence(engine_request)
     assert passes == []
     monkeypatch.setattr(engine, "_populations_apart", lambda request: request.populations)
-    expected = engine.influence(asked)
+    expected = engine.influence(engine_request)
     assert passes == [population]
-    np.testing.assert_array_equal(found.influence, expected.influence)
-    np.testing.assert_array_equal(found.readout_effect, expected.readout_effect)
+    np.testing.assert_array_equal(result.influence, expected.influence)
+    np.testing.assert_array_equal(result.readout_effect, expected.readout_effect)
 
 
 def test_prompts_that_do_not_run_all_at_once_are_run_before(passes):
-    found = engine.influence(request("clean", ("prompt",), memory_budget=1))
+    result = engine.influence(request("clean", ("prompt",), memory_budget=1))
     assert passes == ["clean"]
     together = engine.influence(request("clean", ("prompt",)))
-    np.testing.assert_allclose(found.influence, together.influence, rtol=1e-5)
+    np.testing.assert_allclose(result.influence, together.influence, rtol=1e-5)
 
 
 DIRECT = Ablation("direct", TWIN.replacement, relative_l2.measure, scope="direct")
@@ -76,6 +76,6 @@ def test_a_sweep_that_does_not_have_each_prompt_once_leaves_its_moments_to_a_pas
 
 
 def test_a_population_that_no_ablation_draws_from_is_run_before(passes):
-    asked = request("reference", ("prompt",))
-    engine.influence(request("reference", ("prompt",), ablations=asked.ablations[:1]))
+    engine_request = request("reference", ("prompt",))
+    engine.influence(request("reference", ("prompt",), ablations=engine_request.ablations[:1]))
     assert passes == ["reference"]

@@ -43,13 +43,13 @@ def test_every_ablation_works_in_every_type(single, dtype, bound):
     model, reference = single
     other = converted(model, TYPES[dtype])
     assert other.dtype == TYPES[dtype]
-    found = measured(other)
+    result = measured(other)
     # The common checks of ablations say the same of the other types.
-    again = measured(other) if dtype == "bfloat16" else found
+    again = measured(other) if dtype == "bfloat16" else result
     assert not reference.kept  # nothing of single prompts or positions
     arrays = {k: v for k, v in vars(reference).items() if k not in ("kept", "prompts_measured")}
     for name, expected in arrays.items():
-        values = getattr(found, name)
+        values = getattr(result, name)
         assert values.dtype == np.float64
         np.testing.assert_array_equal(np.isnan(values), np.isnan(expected))
         np.testing.assert_array_equal(values, getattr(again, name))
@@ -117,15 +117,15 @@ def in_single(study, tmp_path_factory):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
 def test_a_run_has_the_same_bytes_on_any_number_of_processes(study, in_single, tmp_path, dtype):
-    one = run(study(dtype), tmp_path / "one", jobs=1, progress=quiet)
+    result = run(study(dtype), tmp_path / "one", jobs=1, progress=quiet)
     two = run(study(dtype), tmp_path / "two", jobs=2, progress=quiet)
-    assert not one.failed
-    assert one.path.read_bytes() == two.path.read_bytes()
+    assert not result.failed
+    assert result.path.read_bytes() == two.path.read_bytes()
     for group in ("/", "/untrained"):
-        ours, theirs = (tree[group]["influence"].values for tree in (one.tree, in_single))
+        ours, theirs = (tree[group]["influence"].values for tree in (result.tree, in_single))
         assert not np.array_equal(ours, theirs, equal_nan=True), "untrained models too"
-    assert one.tree.attrs["dtype"] == dtype
-    assert json.loads(one.tree.attrs["spec"])["dtype"] == dtype
+    assert result.tree.attrs["dtype"] == dtype
+    assert json.loads(result.tree.attrs["spec"])["dtype"] == dtype
 
 
 def test_the_command_line_chooses_and_a_folder_keeps_its_type(monkeypatch, capsys, tmp_path):
@@ -159,7 +159,7 @@ def test_readouts_are_computed_in_single_precision_at_least(dtype):
     streams = torch.randn(2, 3, 4, model.hidden).to(model.dtype)
     targets, decoys = torch.arange(12).view(3, 4), torch.arange(12, 24).view(3, 4)
     answers = Answers(targets, decoys)
-    found = readout(model, streams, answers, known_readouts())
+    values = readout(model, streams, answers, known_readouts())
     exact = readout(converted(model, torch.float64), streams.double(), answers, known_readouts())
     for name in known_readouts():
-        torch.testing.assert_close(found[name], exact[name], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(values[name], exact[name], rtol=1e-4, atol=1e-4)

@@ -61,10 +61,10 @@ def given_sizes(seed, *shape, out):
 def test_it_is_the_affine_map_and_then_the_activation(name, runs, positions, hidden, out, seed):
     given = given_sizes(seed, runs, positions, hidden, out=out)
     with torch.inference_mode():
-        found = affine(*given, ACTIVATIONS[name])
+        product = affine(*given, ACTIVATIONS[name])
     expected = exact(*given, ACTIVATIONS[name])
-    assert found.shape == (runs, positions, out)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=2e-5)
+    assert product.shape == (runs, positions, out)
+    torch.testing.assert_close(product.double(), expected, rtol=1e-5, atol=2e-5)
 
 
 @each_activation
@@ -72,10 +72,10 @@ def test_maps_of_some_rows_or_turned_weights_are_taken(name):
     rows, weight, bias = given_sizes(0, 2, 9, 8, out=12)
     activation = ACTIVATIONS[name]
     with torch.inference_mode():
-        found = affine(rows, weight[3:7], bias[3:7], activation)
+        product = affine(rows, weight[3:7], bias[3:7], activation)
         turned = affine(rows, weight.mT.contiguous().mT, bias, activation)
     expected = exact(rows, weight, bias, activation)
-    torch.testing.assert_close(found.double(), expected[..., 3:7], rtol=1e-5, atol=2e-5)
+    torch.testing.assert_close(product.double(), expected[..., 3:7], rtol=1e-5, atol=2e-5)
     torch.testing.assert_close(turned.double(), expected, rtol=1e-5, atol=2e-5)
 
 
@@ -85,9 +85,9 @@ def test_a_row_is_rounded_alike_wherever_it_stands(name):
     rows, weight, bias = given_sizes(1, 1, 64, 48, out=96)
     many = rows.expand(7, -1, -1).contiguous()
     with torch.inference_mode():
-        found = affine(many, weight, bias, ACTIVATIONS[name])
-    for run in found[1:]:
-        assert torch.equal(run, found[0])
+        product = affine(many, weight, bias, ACTIVATIONS[name])
+    for run in product[1:]:
+        assert torch.equal(run, product[0])
 
 
 @each_activation
@@ -95,9 +95,9 @@ def test_the_public_operators_do_where_there_is_no_other(name, without_fused):
     assert not fused_is_available()
     given = given_sizes(2, 3, 5, 16, out=8)
     with torch.inference_mode():
-        found = affine(*given, ACTIVATIONS[name])
+        product = affine(*given, ACTIVATIONS[name])
     expected = exact(*given, ACTIVATIONS[name])
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=2e-5)
+    torch.testing.assert_close(product.double(), expected, rtol=1e-5, atol=2e-5)
 
 
 def test_an_operator_that_takes_other_arguments_is_not_used(monkeypatch):
@@ -159,9 +159,9 @@ def test_a_lasting_weight_gives_the_same_bits(count):
     with torch.inference_mode():
         expected = affine(rows[:count], weight, bias, GELU)
         for _ in range(2):  # arranged, and taken from those that are
-            found = affine(rows[:count], weight, bias, GELU, lasting=True)
-            torch.testing.assert_close(found, expected)
+            product = affine(rows[:count], weight, bias, GELU, lasting=True)
+            torch.testing.assert_close(product, expected)
             # oneDNN of earlier versions adds in another order.
-            assert torch.equal(found, expected) or torch.__version__ < "2.12"
+            assert torch.equal(product, expected) or torch.__version__ < "2.12"
         part = affine(rows[:count], weight[:20], bias[:20], GELU, lasting=True)
     torch.testing.assert_close(part, expected[:, :20])

@@ -121,11 +121,11 @@ def numbered(language, rng):
 def test_generate_stacks_what_the_generator_makes():
     prompts = generate(numbered, SPARSE, n_prompts=5, seed=3, stream="task")
     for i in range(5):
-        one = numbered(SPARSE, random_state(3, "task", i))
+        single = numbered(SPARSE, random_state(3, "task", i))
         for field in dataclasses.fields(Prompt):
-            if getattr(one, field.name) is not None and field.name != "summed":
+            if getattr(single, field.name) is not None and field.name != "summed":
                 made = getattr(prompts, field.name)[i]
-                assert (made == getattr(one, field.name)).all(), field.name
+                assert (made == getattr(single, field.name)).all(), field.name
     assert len(prompts) == 5
     assert prompts.index.tolist() == [0, 1, 2, 3, 4]
 

@@ -43,8 +43,8 @@ def test_the_smoke_study_measures_all_checkpoints_of_published_files(hub, tmp_pa
     outcome = run(make_plan(catalogue, study, quiet), tmp_path / "run", jobs=1, progress=quiet)
     assert outcome.failed == {}
     status = outcome.tree["status"].isel(task=0, ablation=0)
-    found = dict(zip(status["checkpoint"].values, status.values, strict=True))
-    assert found == {f"step{step}": "duplicate" if step == 1 else "ok" for step in STEPS}
+    result = dict(zip(status["checkpoint"].values, status.values, strict=True))
+    assert result == {f"step{step}": "duplicate" if step == 1 else "ok" for step in STEPS}
     assert outcome.tree["status_reason"].sel(checkpoint="step1")[0, 0] == "same weights as step0"
     assert "unused_tensors" not in outcome.tree.attrs
     assert torch.tensor(outcome.tree["influence"].values).isfinite().sum() == 2 * 8 * 9

@@ -59,23 +59,23 @@ def farther(average, own, share):
 @pytest.mark.parametrize("population", ["clean", "reference"])
 def test_mean_over_prompts_keeps_positions(population):
     rule = mean.Parameters(population=population, over=("prompt",))
-    found = replaced(rule)
+    states = replaced(rule)
     for position in range(4):
         expected = sum(POPULATION[i, position] for i in range(7)) / 7
         if population == "clean":
             expected = farther(expected, CLEAN[:, position], 1 / 7)
-        torch.testing.assert_close(found[:, position], expected.expand(2, 3, 5))
+        torch.testing.assert_close(states[:, position], expected.expand(2, 3, 5))
     assert rule.population_corpus == population
     assert rule.donor_corpus is None
 
 
 @pytest.mark.parametrize("population", ["clean", "reference"])
 def test_mean_over_prompts_and_positions_is_one_for_all(population):
-    found = replaced(mean.Parameters(population=population, over=("prompt", "position")))
+    states = replaced(mean.Parameters(population=population, over=("prompt", "position")))
     expected = sum(POPULATION[i, j] for i in range(7) for j in range(4)) / 28
     if population == "clean":
         expected = farther(expected, CLEAN.mean(dim=1, keepdim=True), 1 / 7)
-    torch.testing.assert_close(found, expected.expand(2, 4, 3, 5))
+    torch.testing.assert_close(states, expected.expand(2, 4, 3, 5))
 
 
 def test_a_position_that_no_other_prompt_has_is_left_as_it_is():
@@ -84,13 +84,13 @@ def test_a_position_that_no_other_prompt_has_is_left_as_it_is():
     sums = torch.stack([sum(s[p] for s in states if p < len(s)) for p in range(4)])
     count = torch.tensor([3.0, 2.0, 2.0, 1.0]).double()
     moments = Moments(sums / count[:, None, None], sums, 3, count).at(0, 4)
-    found = mean.Parameters(population="clean", over=("prompt",)).replace(
+    outputs = mean.Parameters(population="clean", over=("prompt",)).replace(
         dataclasses.replace(given(clean=CLEAN[:1]), spread=moments)
     )
     shares = 1 / count[:3, None, None]
     expected = farther((sums / count[:, None, None])[:3], CLEAN[0, :3], shares)
-    torch.testing.assert_close(found[0, :3], expected)
-    assert torch.equal(found[0, 3], CLEAN[0, 3])
+    torch.testing.assert_close(outputs[0, :3], expected)
+    assert torch.equal(outputs[0, 3], CLEAN[0, 3])
     whole = mean.Parameters(population="clean", over=("prompt", "position")).replace(
         dataclasses.replace(given(clean=CLEAN[:1]), spread=moments)
     )
@@ -125,8 +125,8 @@ def test_noise_has_the_spread_of_each_coordinate(scale):
 def test_noise_of_no_scale_or_of_no_spread_changes_nothing():
     assert torch.equal(replaced(noise.Parameters(scale=0.0, population="clean")), CLEAN)
     constant = torch.full((7, 4, 3, 5), 0.1).double()
-    found = replaced(noise.Parameters(scale=1.0, population="clean"), population=constant)
-    torch.testing.assert_close(found, CLEAN, rtol=0, atol=1e-6)
+    states = replaced(noise.Parameters(scale=1.0, population="clean"), population=constant)
+    torch.testing.assert_close(states, CLEAN, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +166,9 @@ EVERY = [
 def test_the_type_of_the_states_is_kept_and_nothing_is_written(rule, dtype):
     states = given(clean=CLEAN.to(dtype))
     before = [states.clean.clone(), states.spread.mean.clone(), states.spread.square.clone()]
-    found = rule.replace(states)
-    assert found.dtype == dtype
-    assert found.isfinite().all()
+    outputs = rule.replace(states)
+    assert outputs.dtype == dtype
+    assert outputs.isfinite().all()
     after = [states.clean, states.spread.mean, states.spread.square]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 

@@ -96,7 +96,7 @@ def test_another_step_than_the_films_is_seen(groups, tmp_path):
     odd.to_netcdf(path, group="metrics", mode="a")
     with pytest.warns(CntbenchWarning) as caught:
         assert "metrics" not in open_results(path).children
-    assert any("has another step than the film" in str(one.message) for one in caught)
+    assert any("has another step than the film" in str(warning.message) for warning in caught)
 
 
 def test_labels_are_short_and_comments_explain(trees):
@@ -111,10 +111,10 @@ def test_labels_are_short_and_comments_explain(trees):
 def test_readouts_have_no_common_unit(film):
     for name in ("readout_value", "readout_se", "readout_effect", "edge_effect"):
         assert "units" not in film[name].attrs, name
-    one = film.cnt.readout("cross_entropy")
-    assert one.dims == ("task", "checkpoint")
-    np.testing.assert_array_equal(one, film["readout_value"].sel(readout="cross_entropy"))
-    [line] = one.sel(task="induction").plot.line(x="step")
+    values = film.cnt.readout("cross_entropy")
+    assert values.dims == ("task", "checkpoint")
+    np.testing.assert_array_equal(values, film["readout_value"].sel(readout="cross_entropy"))
+    [line] = values.sel(task="induction").plot.line(x="step")
     assert line.axes.get_ylabel() == "cross entropy [nat]"
     line.figure.clf()
     with pytest.raises(CntbenchError, match="Did you mean 'accuracy'"):

@@ -102,8 +102,8 @@ def test_the_result_holds_what_the_engine_measures(plan, finished):
     direct = influence(Request(model, plan.prompts[0], [entry.method for entry in plan.ablations]))
     at = {"task": "induction", "checkpoint": "step8"}
     np.testing.assert_array_equal(film["influence"].sel(at), direct.influence.astype(np.float32))
-    asked = film["readout_effect"].sel({**at, "readout": "logit_difference"})
-    np.testing.assert_array_equal(asked, direct.readout_effect[:, 2].astype(np.float32))
+    by_readout = film["readout_effect"].sel({**at, "readout": "logit_difference"})
+    np.testing.assert_array_equal(by_readout, direct.readout_effect[:, 2].astype(np.float32))
     effect = film["readout_effect"]
     assert effect.sel(readout="cross_entropy", task="induction").isnull().all()
     assert effect.sel(readout="cross_entropy", task="bigram").notnull().all()
@@ -120,9 +120,9 @@ def test_metrics_stand_in_a_group(finished):
 def test_null_models_and_roles_stand_in_groups(checkpoints, finished, tmp_path):
     tree = open_results(finished.path)
     at = {"task": "induction", "ablation": "zero", "checkpoint": "step8"}
-    said = tree["nulls"]["out_strength"].sel(at).sel(statistic="mean")
+    message = tree["nulls"]["out_strength"].sel(at).sel(statistic="mean")
     weights = tree["influence"].sel(at).values[:3, 3:]
-    np.testing.assert_allclose(said[:3], weights.mean() * 3, rtol=0.5)
+    np.testing.assert_allclose(message[:3], weights.mean() * 3, rtol=0.5)
     rank = tree["roles"]["spreader_rank"].sel(at)
     assert sorted(rank.values[:3]) == [1, 2, 3]
     assert rank[3:].isnull().all(), "the last layer has no targets"
@@ -146,8 +146,8 @@ def test_untrained_models_are_measured_beside_the_trajectory(plan, finished):
     methods = [entry.method for entry in plan.ablations]
     for i, model in enumerate(made):
         direct = influence(Request(model, plan.prompts[0], methods)).influence.astype(np.float32)
-        found = others["influence"].sel(task="induction").isel(seed=i)
-        np.testing.assert_array_equal(found, direct)
+        part = others["influence"].sel(task="induction").isel(seed=i)
+        np.testing.assert_array_equal(part, direct)
     assert not (made[0].unembed.weight == made[1].unembed.weight).all()
     gini = finished.tree["nulls"]["gini"]
     assert gini.attrs["draws"] == 2

@@ -45,8 +45,8 @@ def phases(*steps, p=0.01, names=(), moments=None):
 def test_what_was_measured(film):
     assert lede(film).startswith("Causal influence between 6 components")
     assert "at 3 checkpoints (steps 0 to 2), on 2 tasks, with 2 ablation methods." in lede(film)
-    one = film.isel(checkpoint=[0], task=[0], ablation=[0])
-    assert "at 1 checkpoint, on 1 task, with 1 ablation method." in lede(one)
+    moment = film.isel(checkpoint=[0], task=[0], ablation=[0])
+    assert "at 1 checkpoint, on 1 task, with 1 ablation method." in lede(moment)
     assert heading("my-gpt", "induction") == "Induction in my-gpt"
 
 
@@ -107,7 +107,9 @@ def test_phases(view, says):
 
 
 def part(name="L1.H0", effect=-2.0, *does):
-    done = tuple(ScoredBehaviour(one, 0.9) for one in BEHAVIOURS if one.name in does)
+    done = tuple(
+        ScoredBehaviour(behaviour, 0.9) for behaviour in BEHAVIOURS if behaviour.name in does
+    )
     return Part(name, 0, 1, effect, 0.1, done)
 
 
@@ -152,7 +154,7 @@ MIXED = {"supported": ["zero"], "inconclusive": ["mean"]}
 
 
 @pytest.mark.parametrize(
-    ("found", "says"),
+    ("labels", "says"),
     [
         ({}, "No claim was tested on a."),
         ({"b_c": {"supported": ["zero"]}}, "Of 1 claim tested on a, b c is supported with zero."),
@@ -172,8 +174,8 @@ MIXED = {"supported": ["zero"], "inconclusive": ["mean"]}
         ),
     ],
 )
-def test_which_claims_hold(found, says):
-    assert hold(found, "a") == says
+def test_which_claims_hold(labels, says):
+    assert hold(labels, "a") == says
 
 
 def ranked(title, *names, passes=np.nan):

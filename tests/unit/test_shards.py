@@ -189,8 +189,8 @@ def test_shards_of_other_weights_are_not_merged_unless_these_are_unknown(cli, fi
         if identity is None:
             del study["checkpoints"]["step8"]
         manifest.write_text(json.dumps(study))
-    found, _, err = cli("merge", "part1", "part2", "-o", "merged")
-    assert found == code, err
+    result, _, err = cli("merge", "part1", "part2", "-o", "merged")
+    assert result == code, err
     other = "part2: belongs to another study than part1; different: checkpoints.step8"
     assert (other in err) == (code == 2)
 

@@ -65,18 +65,18 @@ def count_measured(monkeypatch):
 
 @given(st.integers(1, 60), st.integers(1, 20))
 def test_blocks_are_all_sources_once(components, blocks):
-    found = [block.sources(range(components)) for block in source_blocks("a model", blocks)]
-    assert [source for some in found for source in some] == list(range(components))
-    assert max(map(len, found)) - min(map(len, found)) <= 1
+    results = [block.sources(range(components)) for block in source_blocks("a model", blocks)]
+    assert [source for some in results for source in some] == list(range(components))
+    assert max(map(len, results)) - min(map(len, results)) <= 1
 
 
 def test_the_numbers_are_those_of_the_whole_model(plan, result, tmp_path):
     """To the rounding of float32: other runs share the products."""
     other = run(in_blocks(plan, 1), tmp_path / "one", jobs=1, progress=quiet)
-    found, expected = open_results(result), other.tree
+    actual, expected = open_results(result), other.tree
     for name in ("influence", "influence_se", "readout_value", "readout_effect", "prefix_matching"):
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
-    assert (found["status"] == "ok").all()
+        np.testing.assert_allclose(actual[name], expected[name], rtol=1e-5, atol=1e-6)
+    assert (actual["status"] == "ok").all()
 
 
 @pytest.mark.usefixtures("forked_workers")

@@ -42,23 +42,27 @@ def test_the_stage_and_its_branch_stand_in_the_name(name, place):
 
 def test_a_later_stage_counts_on():
     with pytest.warns(CntbenchNote, match="stage 2 count on from 928646, the last step of"):
-        found = parse(",".join(reversed(OLMO)), where=WHERE)
-    assert [revision.name for revision in found] == OLMO
-    assert [revision.step for revision in found] == [1000, 928646, 929646, 940577]
-    billions = [int(revision.tokens_seen or 0) // 10**9 for revision in found]
+        checkpoints = parse(",".join(reversed(OLMO)), where=WHERE)
+    assert [revision.name for revision in checkpoints] == OLMO
+    assert [revision.step for revision in checkpoints] == [1000, 928646, 929646, 940577]
+    billions = [int(revision.tokens_seen or 0) // 10**9 for revision in checkpoints]
     assert billions == [5, 3896, 3901, 3946]
 
 
 def test_tokens_are_unknown_behind_a_stage_that_does_not_tell_them():
     with pytest.warns(CntbenchNote):
-        found = parse("stage1-step8,stage2-step4-tokens5B,stage3-step4-tokens5B", where=WHERE)
-    assert [revision.tokens_seen for revision in found] == [None, None, None]
+        checkpoints = parse("stage1-step8,stage2-step4-tokens5B,stage3-step4-tokens5B", where=WHERE)
+    assert [revision.tokens_seen for revision in checkpoints] == [None, None, None]
 
 
 def test_equal_steps_of_two_stages_are_two_checkpoints():
     with pytest.warns(CntbenchNote):
-        found = parse("stage2-step8,stage1-step8,stage3-step8", where=WHERE)
-    assert [(r.name[:6], r.step) for r in found] == [("stage1", 8), ("stage2", 16), ("stage3", 24)]
+        checkpoints = parse("stage2-step8,stage1-step8,stage3-step8", where=WHERE)
+    assert [(r.name[:6], r.step) for r in checkpoints] == [
+        ("stage1", 8),
+        ("stage2", 16),
+        ("stage3", 24),
+    ]
 
 
 def test_steps_that_count_through_all_stages_stay_as_they_are():
@@ -69,7 +73,7 @@ def test_steps_that_count_through_all_stages_stay_as_they_are():
 
 
 @pytest.mark.parametrize(
-    ("asked", "present", "steps"),
+    ("request", "present", "steps"),
     [
         (["stage1-step1000-tokens5B", "stage2-ingredient3-step11931-tokens50B"], [], [1000, 11931]),
         (
@@ -83,16 +87,16 @@ def test_steps_that_count_through_all_stages_stay_as_they_are():
     ],
 )
 @pytest.mark.filterwarnings("ignore::cntbench.errors.CntbenchNote")
-def test_all_of_a_repository_tells_how_its_stages_count(asked, present, steps):
-    revisions = in_order(named_steps(",".join(asked), where=WHERE), where=WHERE, present=present)
+def test_all_of_a_repository_tells_how_its_stages_count(request, present, steps):
+    revisions = in_order(named_steps(",".join(request), where=WHERE), where=WHERE, present=present)
     assert [revision.step for revision in revisions] == steps
 
 
 def test_one_stage_keeps_its_steps():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = parse(",".join(OLMO[2:]), where=WHERE)
-    assert [revision.step for revision in found] == [1000, 11931]
+        checkpoints = parse(",".join(OLMO[2:]), where=WHERE)
+    assert [revision.step for revision in checkpoints] == [1000, 11931]
 
 
 @pytest.mark.parametrize(
@@ -115,8 +119,8 @@ def test_what_is_no_sequence_is_refused(text, says):
 
 
 def test_patterns_choose_among_the_branches():
-    found = parse("stage1-*", where=WHERE, present=["main", "stage1-notes", *OLMO])
-    assert [revision.name for revision in found] == OLMO[:2]
+    checkpoints = parse("stage1-*", where=WHERE, present=["main", "stage1-notes", *OLMO])
+    assert [revision.name for revision in checkpoints] == OLMO[:2]
     with pytest.raises(CheckpointError, match=r"no revision with a step matches 'stage3-\*'"):
         parse("stage3-*", where=WHERE, present=OLMO)
 
@@ -126,6 +130,6 @@ def test_folders_are_ordered_by_stage(tmp_path):
     for seed, name in enumerate(names):
         random_model("olmo2", layers=1, seed=seed).save_pretrained(tmp_path / name)
     with pytest.warns(CntbenchNote, match="count on from 40"):
-        found = open_trajectory(f"dir:{tmp_path}", lambda *_: None).checkpoints
-    assert [(one.name, one.step) for one in found] == list(zip(names, [8, 40, 48], strict=True))
-    assert [one.tokens_seen for one in found] == [10**9, 5 * 10**9, 6 * 10**9]
+        result = open_trajectory(f"dir:{tmp_path}", lambda *_: None).checkpoints
+    assert [(item.name, item.step) for item in result] == list(zip(names, [8, 40, 48], strict=True))
+    assert [item.tokens_seen for item in result] == [10**9, 5 * 10**9, 6 * 10**9]

@@ -38,13 +38,13 @@ def texts(parameters):
 @pytest.fixture(scope="module")
 def languages(tmp_path_factory):
     """For each shipped task, a tokenizer that knows its words."""
-    found = {}
+    vocabularies = {}
     for name in SHIPPED:
         folder = tmp_path_factory.mktemp(name)
         parameters = TASKS[name].spec.parameters
         write_tokenizer(folder, texts(parameters), size=1500)
-        found[name] = Language(np.arange(1500), tokenizer=TokenizerFile.beside(folder))
-    return found
+        vocabularies[name] = Language(np.arange(1500), tokenizer=TokenizerFile.beside(folder))
+    return vocabularies
 
 
 def read(language, tokens):
@@ -116,8 +116,8 @@ def test_the_first_prompts_do_not_know_how_many_follow(languages, name):
 def test_only_texts_with_two_words_in_one_place_have_a_twin(text, has_twin):
     case = {"text": text, "answer": " {w}", "wrong": " {w.2}"}
     parameters = build(Parameters, {"case": [case], "words": {"w": ["a", "b"]}}, where="here")
-    [found] = parameters.cases
-    assert found.has_twin == has_twin
+    [result] = parameters.cases
+    assert result.has_twin == has_twin
 
 
 #: How the only text below is named.
@@ -189,8 +189,8 @@ class Words:
 
 def made(language_words, *, seed=0, **changes):
     language = Language(np.arange(500), tokenizer=Words(*language_words))
-    found = build(Parameters, {**PARAMETERS, **changes}, where="mine.toml")
-    return found.make(language, random_state(seed))
+    parameters = build(Parameters, {**PARAMETERS, **changes}, where="mine.toml")
+    return parameters.make(language, random_state(seed))
 
 
 KNOWN = ("and", "the", "ate", "a", "cat", "dog", "horse", "pear", "x")

@@ -41,9 +41,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tokenizer(folder):
-    found = TokenizerFile.beside(folder)
-    assert found is not None
-    return found
+    file = TokenizerFile.beside(folder)
+    assert file is not None
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +58,14 @@ def test_a_prompt_reads_as_sentences_and_asks_for_what_was_said(language, tokeni
         text = decode(list(prompts.tokens[row]))
         *whole, query = text.split(".")
         assert len(whole) == WORDS["sentences"]
-        said = dict(sentence.removeprefix(" The ").split(" belongs to ") for sentence in whole)
-        asked = query.removeprefix(" The ").removesuffix(" belongs to")
+        belongings = dict(
+            sentence.removeprefix(" The ").split(" belongs to ") for sentence in whole
+        )
+        name = query.removeprefix(" The ").removesuffix(" belongs to")
         target, decoy = (decode(list(part[row])) for part in (prompts.targets, prompts.decoys))
-        assert target == f" {said[asked]}"
+        assert target == f" {belongings[name]}"
         assert decoy != target
-        assert decoy.strip() in said.values()
+        assert decoy.strip() in belongings.values()
         assert list(prompts.scored[row]) == [prompts.tokens.shape[1] - 1]
 
 
@@ -188,8 +190,8 @@ def test_a_text_task_is_run_from_the_command_line(folder, tmp_path, monkeypatch,
         "--prompts", "3", "-j", "1", "-o", tmp_path / "run", "--specs", tmp_path / "specs",
     )  # fmt: skip
     assert code == 0, err
-    found = open_results(tmp_path / "run" / "results.nc").to_dataset()
-    assert found["influence"].sel(task="induction_text").notnull().any()
+    dataset = open_results(tmp_path / "run" / "results.nc").to_dataset()
+    assert dataset["influence"].sel(task="induction_text").notnull().any()
 
 
 def test_a_model_without_a_tokenizer_is_refused_a_text_task(tmp_path, monkeypatch, capsys):

@@ -180,6 +180,6 @@ def test_single_edges_outside_are_all_edges_but_the_graph_and_its_answer(script,
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_figures_of_a_shipped_model_are_what_is_measured(script, name):
     circuit = load_catalogue().planted[name]
-    found = script.measure(script.GRAPHS[name], circuit.decoder(), prompts=128, seed=7)
-    for key, value in found.items():
+    result = script.measure(script.GRAPHS[name], circuit.decoder(), prompts=128, seed=7)
+    for key, value in result.items():
         assert value == pytest.approx(getattr(circuit.blueprint.trained, key), abs=0.02), key

@@ -233,14 +233,14 @@ def small_nano(tmp_path, monkeypatch):
 
 
 def test_the_embedded_model_is_trained_once(small_nano):
-    said = []
-    first = open_trajectory("nano", lambda *report: said.append(report))
+    messages = []
+    first = open_trajectory("nano", lambda *report: messages.append(report))
     assert [c.step for c in first.checkpoints] == [0, 1, 2, 4, 8, 16]
     assert first.checkpoints[-1].tokens_seen == 16 * 4 * 16
-    assert said
-    said.clear()
-    again = open_trajectory("nano:seed=0", lambda *report: said.append(report))
-    assert not said
+    assert messages
+    messages.clear()
+    again = open_trajectory("nano:seed=0", lambda *report: messages.append(report))
+    assert not messages
     assert again.checkpoints == first.checkpoints
     assert again.chain is not None
     np.testing.assert_allclose(again.chain.sum(axis=1), 1)

@@ -72,24 +72,24 @@ def test_the_errors_of_the_strongest_edges_of_every_ablation_count():
 
 
 def test_prompts_that_are_measured_have_the_values_of_a_study_of_all(request_for_all, of_all):
-    found = influence(replace(request_for_all, until_se=1e6))
-    assert found.prompts_measured == FIRST
-    for name, values in found.kept.items():
+    result = influence(replace(request_for_all, until_se=1e6))
+    assert result.prompts_measured == FIRST
+    for name, values in result.kept.items():
         np.testing.assert_allclose(values, of_all.kept[name][..., :FIRST], rtol=1e-5, atol=1e-7)
 
 
 def test_without_statistics_over_prompts_the_numbers_are_those_of_fewer_prompts(request_for_all):
     request = replace(request_for_all, ablations=[ZERO])
     few = influence(replace(request, prompts=request.prompts.take(slice(FIRST))))
-    found = influence(replace(request, until_se=1e6))
+    result = influence(replace(request, until_se=1e6))
     for name in ("influence", "influence_se", "readout_value", "readout_effect", "previous_token"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(few, name))
+        np.testing.assert_array_equal(getattr(result, name), getattr(few, name))
 
 
 def test_a_limit_that_is_never_reached_measures_all(request_for_all, of_all):
-    found = influence(replace(request_for_all, until_se=1e-12))
-    assert found.prompts_measured == of_all.prompts_measured == COUNT
-    np.testing.assert_allclose(found.influence, of_all.influence, rtol=1e-6)
+    result = influence(replace(request_for_all, until_se=1e-12))
+    assert result.prompts_measured == of_all.prompts_measured == COUNT
+    np.testing.assert_allclose(result.influence, of_all.influence, rtol=1e-6)
 
 
 def test_it_ends_at_the_first_batch_whose_errors_are_small(request_for_all, of_all):
@@ -111,10 +111,10 @@ def test_prompts_of_several_lengths_and_positions():
     prompts = ragged_prompts(count=12)
     request = Request(model, prompts, [ZERO], keep=("positions",), observe_all=True)
     few = influence(replace(request, prompts=prompts.take(slice(FIRST))))
-    found = influence(replace(request, until_se=1e6))
+    result = influence(replace(request, until_se=1e6))
     at = few.kept["influence_by_position"]
     np.testing.assert_allclose(
-        found.kept["influence_by_position"][..., : at.shape[-1]], at, rtol=1e-6
+        result.kept["influence_by_position"][..., : at.shape[-1]], at, rtol=1e-6
     )
 
 
@@ -159,11 +159,11 @@ def test_intervals_are_over_the_prompts_of_each_task(checkpoints, tmp_path):
 
 
 def test_it_counts_for_the_identity_only_if_it_is_asked_for(checkpoints):
-    without, asked = plan_for(checkpoints), plan_for(checkpoints, until_se=0.1)
+    without, limited = plan_for(checkpoints), plan_for(checkpoints, until_se=0.1)
     assert "until_se" not in {**without.identity, **without.study_spec}
-    assert asked.identity["until_se"] == asked.study_spec["until_se"] == 0.1
-    assert asked.hash != without.hash
-    assert asked.study.command.endswith("--until-se 0.1")
+    assert limited.identity["until_se"] == limited.study_spec["until_se"] == 0.1
+    assert limited.hash != without.hash
+    assert limited.study.command.endswith("--until-se 0.1")
 
 
 def test_blocks_of_sources_are_refused(checkpoints):

@@ -40,7 +40,11 @@ def plan_of(study: str, **changes: object) -> tuple[Plan, list[str]]:
         plan = make_plan(
             catalogue, catalogue.amend(catalogue.study(study), changes), quiet, outline=True
         )
-    return plan, [str(one.message) for one in told if issubclass(one.category, CntbenchNote)]
+    return plan, [
+        str(trajectory.message)
+        for trajectory in told
+        if issubclass(trajectory.category, CntbenchNote)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,8 @@ def test_the_headline_recommends_what_the_sentence_does():
     """A cheap method may be far worse on some circuits without being worse beyond chance."""
     values = [np.full((6, 1), 0.9), np.array([1, 0.2, 1, 0.2, 1, 0.2])[:, None]]
     array, passes = scores(values, ["steady", "erratic"]), costs(20, 1, names=["steady", "erratic"])
-    found = verdict(array, passes).assign(score_by_model=array, forward_passes=passes)
-    [ranking] = view_of(found).ranking
+    judged = verdict(array, passes).assign(score_by_model=array, forward_passes=passes)
+    [ranking] = view_of(judged).ranking
     assert [method.rank for method in ranking.method] == [1, 1]
     assert ranking.sentence.startswith("For direct edges use steady (")
     assert ranking.use.ablation == "steady"
@@ -95,8 +95,8 @@ def test_intervals_cover_scores_near_the_largest_one(circuits, trained, mean, de
 
 
 def test_methods_that_are_better_on_every_model_are_ranked_and_others_are_tied(ranked):
-    array, found = ranked
-    at = found.sel(purpose="direct_edges")
+    array, ranking = ranked
+    at = ranking.sel(purpose="direct_edges")
     assert list(at["rank"].values) == [1, 1, 3, 4]
     np.testing.assert_allclose(at["score"], array[0].mean(["scored_circuit", "seed"]))
     assert (at["score_low"] <= at["score"]).all()
@@ -105,8 +105,8 @@ def test_methods_that_are_better_on_every_model_are_ranked_and_others_are_tied(r
 
 
 def test_one_sentence_says_what_to_use_what_ties_and_what_is_cheaper(ranked):
-    _, found = ranked
-    at = found.sel(purpose="direct_edges")
+    _, ranking = ranked
+    at = ranking.sel(purpose="direct_edges")
     score, low, high = (
         at[f"score{end}"].sel(ablation="twin").item() for end in ("", "_low", "_high")
     )
@@ -129,9 +129,9 @@ def test_a_cheaper_method_of_a_lower_rank_may_have_the_higher_score():
     best = np.random.default_rng(0).uniform(0.5, 1, (8, 1))
     unsteady = best + np.tile([-0.1, 0.02], 4)[:, None]
     array = scores([best, unsteady, best - 0.01], ["best", "unsteady", "near"])
-    found = verdict(array, costs(10, 8, 1, names=["best", "unsteady", "near"]))
-    assert found["rank"].values.tolist() == [[1, 1, 2]]
-    sentence = found["verdict"].item()
+    ranking = verdict(array, costs(10, 8, 1, names=["best", "unsteady", "near"]))
+    assert ranking["rank"].values.tolist() == [[1, 1, 2]]
+    sentence = ranking["verdict"].item()
     assert sentence.startswith("For direct edges use unsteady (")
     assert sentence.endswith(
         "; near costs 12 % of that and scores 0.03 more, but is not of the first rank."
@@ -140,8 +140,8 @@ def test_a_cheaper_method_of_a_lower_rank_may_have_the_higher_score():
 
 def test_what_ties_at_the_same_cost_is_not_said_to_cost_more(ranked):
     array, _ = ranked
-    found = verdict(array, costs(10, 10, 1, 0.5)).sel(purpose="direct_edges")
-    assert " ties with it and costs as much or more; " in found["verdict"].item()
+    ranking = verdict(array, costs(10, 10, 1, 0.5)).sel(purpose="direct_edges")
+    assert " ties with it and costs as much or more; " in ranking["verdict"].item()
 
 
 def test_the_front_holds_what_nothing_beats_in_score_and_cost():
@@ -149,7 +149,7 @@ def test_the_front_holds_what_nothing_beats_in_score_and_cost():
     names = [f"m{i}" for i in range(9)]
     values, passes = rng.integers(0, 4, 9) / 4, rng.integers(1, 4, 9).astype(float)
     array = scores(np.broadcast_to(values[:, None, None], (9, 3, 2)), names)
-    found = verdict(array, costs(*passes, names=names))["pareto"].values[0]
+    ranking = verdict(array, costs(*passes, names=names))["pareto"].values[0]
     for i in range(9):
         beaten = any(
             (values[j], -passes[j]) != (values[i], -passes[i])
@@ -157,14 +157,14 @@ def test_the_front_holds_what_nothing_beats_in_score_and_cost():
             and passes[j] <= passes[i]
             for j in range(9)
         )
-        assert found[i] == (not beaten)
+        assert ranking[i] == (not beaten)
 
 
 def test_without_costs_the_best_is_named_and_no_front():
     array = scores(np.stack([np.full((8, 2), value) for value in (0.9, 0.8, 0.7, 0.5)]))
-    found = verdict(array)
-    assert np.isnan(found["pareto"]).all()
-    assert found["verdict"].item() == "For direct edges use exact (AUROC 0.90 [0.90, 0.90])."
+    ranking = verdict(array)
+    assert np.isnan(ranking["pareto"]).all()
+    assert ranking["verdict"].item() == "For direct edges use exact (AUROC 0.90 [0.90, 0.90])."
 
 
 def test_who_did_not_take_part_is_named_with_the_reason(ranked):
@@ -172,17 +172,17 @@ def test_who_did_not_take_part_is_named_with_the_reason(ranked):
     array = array.copy()
     array.loc[{"ablation": "twin"}] = np.nan
     array.loc[{"ablation": "cheap", "scored_circuit": "dag3", "seed": 1}] = np.nan
-    found = verdict(array, costs(20, 10, 1, 0.5)).assign(
+    ranking = verdict(array, costs(20, 10, 1, 0.5)).assign(
         score_by_model=array, forward_passes=costs(20, 10, 1, 0.5)
     )
-    assert found["unscored"].values[0].tolist() == [
+    assert ranking["unscored"].values[0].tolist() == [
         "",
         "it was not measured on the planted circuits",
         "it has no score on dag3",
         "",
     ]
-    assert np.isnan(found["rank"].sel(ablation=["twin", "cheap"])).all()
-    text = printed(found)
+    assert np.isnan(ranking["rank"].sel(ablation=["twin", "cheap"])).all()
+    text = printed(ranking)
     assert "edges: twin (it was not measured on the planted circuits)." in text
     assert "Not ranked for direct edges: cheap (it has no score on dag3)." in text
 
@@ -195,28 +195,28 @@ def test_purposes_for_which_fewer_circuits_have_scores_are_said():
     parts = [scores(fewer, NAMES[:2]), scores(values, NAMES[:2], purpose="circuit")]
     array = xr.concat(parts, "purpose")
     passes = costs(2, 1, names=NAMES[:2])
-    found = verdict(array, passes).assign(score_by_model=array, forward_passes=passes)
+    ranking = verdict(array, passes).assign(score_by_model=array, forward_passes=passes)
     words = "3 circuits (2 for direct edges), with up to 2 models of each"
-    assert view_of(found).sample == words
-    assert words in printed(found)
-    over = verdict_section(view_of(found), ())["over"]
+    assert view_of(ranking).sample == words
+    assert words in printed(ranking)
+    over = verdict_section(view_of(ranking), ())["over"]
     assert over.endswith("2 models of each of: dag0, dag1 and dag2 (2 for direct edges).")
 
 
 def test_one_model_has_no_interval():
     """It was its own score twice, as if that were certain."""
     array, passes = scores([[[0.9]], [[0.5]]], NAMES[:2]), costs(2, 1, names=NAMES[:2])
-    found = verdict(array, passes)
-    found = found.assign(score_by_model=array, forward_passes=passes)
-    assert found[["score_low", "score_high"]].isnull().to_array().all()
-    assert found["score"].values.tolist() == [[0.9, 0.5]]
+    ranking = verdict(array, passes)
+    ranking = ranking.assign(score_by_model=array, forward_passes=passes)
+    assert ranking[["score_low", "score_high"]].isnull().to_array().all()
+    assert ranking["score"].values.tolist() == [[0.9, 0.5]]
     sentence = (
         "For direct edges use exact (AUROC 0.90, 2 forward passes); twin costs half and loses"
     )
-    assert sentence in printed(found)
-    assert "nan" not in printed(found)
-    assert view_of(found).ranking[0].use.ablation == "exact"
-    (panel,) = cost_panels(view_of(found))
+    assert sentence in printed(ranking)
+    assert "nan" not in printed(ranking)
+    assert view_of(ranking).ranking[0].use.ablation == "exact"
+    (panel,) = cost_panels(view_of(ranking))
     assert [(m["score"], m["low"], m["high"]) for m in panel["method"]] == [
         (0.5, None, None),
         (0.9, None, None),
@@ -226,12 +226,12 @@ def test_one_model_has_no_interval():
 def test_a_purpose_for_which_no_circuit_has_a_score_ranks_nobody():
     """Trained circuits alone, for direct edges: their truth is not known."""
     array = scores(np.full((2, 1, 1), np.nan), NAMES[:2])
-    found = verdict(array, costs(2, 1, names=NAMES[:2]))
-    found = found.assign(score_by_model=array, forward_passes=costs(2, 1, names=NAMES[:2]))
-    assert found[["score", "score_low", "rank", "pareto"]].isnull().to_array().all()
-    assert (found["unscored"] == "no circuit has a score for this purpose").all()
-    assert found["verdict"].item() == "For direct edges no method was scored."
-    assert "For direct edges no method was scored." in printed(found)
+    ranking = verdict(array, costs(2, 1, names=NAMES[:2]))
+    ranking = ranking.assign(score_by_model=array, forward_passes=costs(2, 1, names=NAMES[:2]))
+    assert ranking[["score", "score_low", "rank", "pareto"]].isnull().to_array().all()
+    assert (ranking["unscored"] == "no circuit has a score for this purpose").all()
+    assert ranking["verdict"].item() == "For direct edges no method was scored."
+    assert "For direct edges no method was scored." in printed(ranking)
 
 
 @pytest.mark.parametrize("within", [0.3, 1.0])
@@ -242,8 +242,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say(within):
     values = means + within * rng.standard_normal((tries, circuits, 3))
     hits = 0
     for first, second in zip(values[::2], values[1::2], strict=True):
-        found = verdict(scores([first, second], ["a", "b"]))
-        inside = (found["score_low"] <= 0) & (found["score_high"] >= 0)
+        ranking = verdict(scores([first, second], ["a", "b"]))
+        inside = (ranking["score_low"] <= 0) & (ranking["score_high"] >= 0)
         hits += int(inside.sum())
     assert 0.89 <= hits / tries <= 0.99
 
@@ -252,16 +252,16 @@ def test_intervals_are_those_of_a_bootstrap_of_circuits_and_models_widened_for_f
     """The tail is that of Student's t in a bootstrap, whose variance is too small (Hesterberg)."""
     rng, circuits = np.random.default_rng(5), 6
     tail = stats.norm.cdf(np.sqrt(6 / 5) * stats.t.ppf(0.025, 5))
-    found, expected = [], []
+    ranking, expected = [], []
     for _ in range(25):
         values = rng.standard_normal((circuits, 1)) + rng.standard_normal((circuits, 3))
         at = verdict(scores([values, values], NAMES[:2])).sel(ablation="twin")
-        found.append(float((at["score_high"] - at["score_low"]).squeeze()))
+        ranking.append(float((at["score_high"] - at["score_low"]).squeeze()))
         of_circuits = rng.integers(0, circuits, (8000, circuits, 1))
         of_models = rng.integers(0, 3, (8000, circuits, 3))
         means = values[of_circuits, of_models].mean(axis=(1, 2))
         expected.append(np.ptp(np.quantile(means, [tail, 1 - tail])))
-    assert np.mean(found) == pytest.approx(np.mean(expected), rel=0.02)
+    assert np.mean(ranking) == pytest.approx(np.mean(expected), rel=0.02)
 
 
 def ranks_of(values, names):
@@ -303,8 +303,8 @@ def test_ranks_of_equally_good_methods_seldom_differ(methods, scatter, ahead, is
         statements, true = int((ranks - 1).sum()), methods - 1 if ahead else 0
         wrong.append(max(0, statements - true) / max(1, statements))
         seen.append((ranks[0] == 1) * (ranks[1:] > 1).mean())
-    found = f"{np.mean(wrong):.3f} wrong, {np.mean(seen):.3f} seen"
-    print(f"{methods} methods, {scatter.__name__}, one ahead by {ahead}: {found}")
+    ranking = f"{np.mean(wrong):.3f} wrong, {np.mean(seen):.3f} seen"
+    print(f"{methods} methods, {scatter.__name__}, one ahead by {ahead}: {ranking}")
     assert np.mean(wrong) <= most_wrong + 3 * np.sqrt(most_wrong * (1 - most_wrong) / count)
     assert np.mean(seen) >= is_seen
 
@@ -321,10 +321,10 @@ def test_ranks_are_those_of_scipy_and_a_loop_over_pairs():
             pair: stats.ttest_rel(values[pair[0]], values[pair[1]]).pvalue for pair in pairs
         }
         order = sorted(pairs, key=p_values.__getitem__)
-        found = [k for k, pair in enumerate(order, 1) if p_values[pair] <= 0.05 * k / len(pairs)]
+        ranking = [k for k, pair in enumerate(order, 1) if p_values[pair] <= 0.05 * k / len(pairs)]
         better = [
             (i, j) if values[i].mean() > values[j].mean() else (j, i)
-            for i, j in order[: max(found, default=0)]
+            for i, j in order[: max(ranking, default=0)]
         ]
         counts.add(len(better))
         expected = [1 + sum(worse == method for _, worse in better) for method in range(4)]
@@ -353,10 +353,10 @@ def test_models_take_the_place_of_circuits_where_there_is_one(shape, rank):
 
 def test_a_method_is_not_recommended_because_too_few_circuits_tell_it_from_a_better_one():
     values = np.array([[0.9, 0.88, 0.92], [0.89, 0.9, 0.9], [0.3, 0.9, 0.5]])[:, :, None]
-    found = verdict(scores(values, NAMES[:3]), costs(5, 4, 1, names=NAMES[:3]))
-    assert found["rank"].values.tolist() == [[1, 1, 1]]
-    assert found["verdict"].item().startswith("For direct edges use twin (AUROC 0.90 [")
-    assert "exact ties with it and costs more; cheap costs a quarter" in found["verdict"].item()
+    ranking = verdict(scores(values, NAMES[:3]), costs(5, 4, 1, names=NAMES[:3]))
+    assert ranking["rank"].values.tolist() == [[1, 1, 1]]
+    assert ranking["verdict"].item().startswith("For direct edges use twin (AUROC 0.90 [")
+    assert "exact ties with it and costs more; cheap costs a quarter" in ranking["verdict"].item()
 
 
 def test_scores_are_recoveries_of_the_realistic_models():
@@ -373,13 +373,13 @@ def test_scores_are_recoveries_of_the_realistic_models():
         for seed in range(2)
     ]
     areas = {("a", "dag", 0): 0.7, ("a", "dag", 1): 0.8}
-    found = purpose_scores(made, ["a", "b"], ["dag", "absent"], areas)
-    assert list(found["scored_circuit"].values) == ["dag"]
-    values = found["score_by_model"].sel(ablation="a", scored_circuit="dag", seed=0)
+    ranking = purpose_scores(made, ["a", "b"], ["dag", "absent"], areas)
+    assert list(ranking["scored_circuit"].values) == ["dag"]
+    values = ranking["score_by_model"].sel(ablation="a", scored_circuit="dag", seed=0)
     assert values.sel(purpose="direct_edges") == values.sel(purpose="readout_edges") == 1
     assert values.sel(purpose="circuit") == 0.7
     assert np.isnan(values.sel(purpose="total_influence"))  # every pair is true
-    assert np.isnan(found["score_by_model"].sel(ablation="b")).all()
+    assert np.isnan(ranking["score_by_model"].sel(ablation="b")).all()
     assert purpose_scores(made, ["a"], ["absent"], {}) is None
 
 
@@ -389,8 +389,8 @@ def test_trained_models_score_only_where_the_answer_counts():
     truth[0, 1] = True
     influence = np.where(edges, truth, np.nan)
     record = Recovery("taught", "trained", 0, "a", influence, truth, truth, truth)
-    found = purpose_scores([record], ["a"], ["taught"], {("a", "taught", 0): 0.7})
-    values = found["score_by_model"].squeeze(drop=True)
+    ranking = purpose_scores([record], ["a"], ["taught"], {("a", "taught", 0): 0.7})
+    values = ranking["score_by_model"].squeeze(drop=True)
     assert values.sel(purpose=["readout_edges", "circuit"]).values.tolist() == [1, 0.7]
     assert np.isnan(values.sel(purpose=["direct_edges", "total_influence"])).all()
 
@@ -403,11 +403,11 @@ def printed(dataset):
 
 
 def test_terminal_page_and_dataset_say_the_same(ranked):
-    _, found = ranked
-    sentence = found["verdict"].item()
-    text = printed(found)
+    _, judged = ranked
+    sentence = judged["verdict"].item()
+    text = printed(judged)
     assert sentence in text
-    section = verdict_section(view_of(found), used=["twin"])
+    section = verdict_section(view_of(judged), used=["twin"])
     assert [ranking.sentence for ranking in section["rankings"]] == [sentence]
     assert [row["used"] for row in section["rows"]] == [
         row["name"] == "twin" for row in section["rows"]
@@ -420,8 +420,8 @@ def test_terminal_page_and_dataset_say_the_same(ranked):
 
 
 def test_a_verdict_is_checked_when_it_is_read(ranked, tmp_path):
-    _, found = ranked
-    whole = found.assign_attrs(title=TITLE)
+    _, ranking = ranked
+    whole = ranking.assign_attrs(title=TITLE)
     write_dataset(whole, tmp_path / "c.nc", COMPARISON)
     xr.testing.assert_equal(open_comparison(tmp_path / "c.nc"), whole)
     write_dataset(whole.drop_vars("rank"), tmp_path / "d.nc", COMPARISON)

@@ -68,36 +68,36 @@ def test_heads_do_what_their_scores_reach_and_position_counts_alone(root):
         "L0.H0": [("previous-token", 0.5), ("induction", 0.9)],
         "L0.H1": [("positional", 0.6), ("copying", 0.7)],
     }
-    found = behaviours(changed, TASK, 2)
+    heads = behaviours(changed, TASK, 2)
     assert {
-        name: [(d.behaviour.name, round(d.score, 6)) for d in done] for name, done in found.items()
+        name: [(d.behaviour.name, round(d.score, 6)) for d in done] for name, done in heads.items()
     } == expected
     assert [*behaviours(changed.drop_vars("positional"), TASK, 2)] == ["L0.H0", "L0.H1"]
     assert not behaviours(changed, TASK, 1)
 
 
 def test_the_film_has_every_feasible_edge_with_its_error(root, tree):
-    found = film(tree, TASK, ABLATION)
-    names = found.layout.component
+    view = film(tree, TASK, ABLATION)
+    names = view.layout.component
     cell = root.sel(task=TASK, ablation=ABLATION)
     joined = set()
-    for edge, (s, t) in enumerate(zip(found.layout.source, found.layout.target, strict=True)):
-        one = cell.sel(source=names[s], target=names[t])
-        np.testing.assert_array_equal(found.weight[:, edge], one["influence"].astype(float))
-        np.testing.assert_array_equal(found.error[:, edge], one["influence_se"].astype(float))
+    for edge, (s, t) in enumerate(zip(view.layout.source, view.layout.target, strict=True)):
+        pair = cell.sel(source=names[s], target=names[t])
+        np.testing.assert_array_equal(view.weight[:, edge], pair["influence"].astype(float))
+        np.testing.assert_array_equal(view.error[:, edge], pair["influence_se"].astype(float))
         joined.add((names[s], names[t]))
     feasible = cell["influence"].notnull().any("checkpoint").values
     assert joined == {(names[s], names[t]) for s, t in np.argwhere(feasible)}
-    assert found.status[3] == "failed"
-    assert np.isnan(found.weight[3]).all()
+    assert view.status[3] == "failed"
+    assert np.isnan(view.weight[3]).all()
 
 
 def test_strengths_are_means_over_feasible_edges(root, tree):
-    found = film(tree, TASK, ABLATION)
+    view = film(tree, TASK, ABLATION)
     for at, name in enumerate(NAMES):
         weights = root["influence"].sel(task=TASK, ablation=ABLATION, checkpoint=name)
-        for number, component in enumerate(found.layout.component):
-            for values, side in ((found.sent, "source"), (found.received, "target")):
+        for number, component in enumerate(view.layout.component):
+            for values, side in ((view.sent, "source"), (view.received, "target")):
                 edges = weights.sel({side: component}).values
                 edges = edges[~np.isnan(edges)]
                 if not len(edges):
@@ -107,11 +107,11 @@ def test_strengths_are_means_over_feasible_edges(root, tree):
 
 
 def test_strongest_edges_come_first_and_gaps_have_none(tree):
-    found = film(tree, TASK, ABLATION)
-    weights = found.weight[2]
-    assert list(found.strongest(2, 4)) == sorted(range(len(weights)), key=lambda e: -weights[e])[:4]
-    assert len(found.strongest(2, 1000)) == len(weights)
-    assert not len(found.strongest(3, 4))
+    view = film(tree, TASK, ABLATION)
+    weights = view.weight[2]
+    assert list(view.strongest(2, 4)) == sorted(range(len(weights)), key=lambda e: -weights[e])[:4]
+    assert len(view.strongest(2, 1000)) == len(weights)
+    assert not len(view.strongest(3, 4))
 
 
 @pytest.mark.parametrize("layers", [2, 5])
@@ -139,15 +139,15 @@ def test_the_heatmap_is_the_matrix(root, tree):
 
 
 def test_readouts_have_gaps_where_checkpoints_do_not_count(root, tree):
-    found = readouts(tree)
-    for t, task in enumerate(found.task):
-        for r, readout in enumerate(found.readout):
+    view = readouts(tree)
+    for t, task in enumerate(view.task):
+        for r, readout in enumerate(view.readout):
             values = root["readout_value"].sel(task=task, readout=readout).values
             for number in range(len(NAMES)):
                 if number in (3, 5):
-                    assert np.isnan(found.value[t, r, number])
+                    assert np.isnan(view.value[t, r, number])
                 else:
-                    assert found.value[t, r, number] == values[number]
+                    assert view.value[t, r, number] == values[number]
 
 
 def test_the_steepest_rise_skips_gaps(root):
@@ -180,12 +180,12 @@ def test_metrics_stand_beside_their_null_model(tree):
     assert {"gini", "turnover"} <= set(names)
     assert not {"in_strength", "recurrence"} & set(names)
     at = {"task": TASK, "ablation": ABLATION}
-    found = metric(tree, "modularity", TASK, ABLATION)
-    assert (found.null, found.draws) == ("strengths", 3)
+    values = metric(tree, "modularity", TASK, ABLATION)
+    assert (values.null, values.draws) == ("strengths", 3)
     nulls = tree["nulls/modularity"].sel(at)
-    np.testing.assert_array_equal(found.value, tree["metrics/modularity"].sel(at))
-    np.testing.assert_array_equal(found.mean, nulls.sel(statistic="mean").astype(float))
-    lower, upper = found.band
+    np.testing.assert_array_equal(values.value, tree["metrics/modularity"].sel(at))
+    np.testing.assert_array_equal(values.mean, nulls.sel(statistic="mean").astype(float))
+    lower, upper = values.band
     np.testing.assert_allclose(
         upper - lower, 4 * nulls.sel(statistic="standard_deviation").values, rtol=1e-6
     )
@@ -193,94 +193,94 @@ def test_metrics_stand_beside_their_null_model(tree):
 
 def test_without_null_models_there_is_no_band(root):
     groups = derived(root, None, NullDraws(0, 0, 1, quiet))
-    found = metric(xr.DataTree.from_dict({"/": root, **groups}), "gini", TASK, ABLATION)
-    assert (found.null, found.draws) == ("", 0)
-    assert np.isnan(found.band).all()
+    values = metric(xr.DataTree.from_dict({"/": root, **groups}), "gini", TASK, ABLATION)
+    assert (values.null, values.draws) == ("", 0)
+    assert np.isnan(values.band).all()
 
 
 def test_recurrence_is_symmetric_with_gaps(tree):
-    found = recurrence(tree, TASK, ABLATION)
-    assert not isinstance(found, Missing)
-    np.testing.assert_array_equal(found.values, found.values.T)
-    assert np.isnan(found.values[3]).all()
-    assert found.values[1, 1] == 1
+    view = recurrence(tree, TASK, ABLATION)
+    assert not isinstance(view, Missing)
+    np.testing.assert_array_equal(view.values, view.values.T)
+    assert np.isnan(view.values[3]).all()
+    assert view.values[1, 1] == 1
 
 
 @pytest.mark.parametrize("role", ["spreader", "gatherer"])
 def test_ranks_and_who_is_foremost(tree, role):
-    found = bump(tree, role, TASK, ABLATION)
-    assert not isinstance(found, Missing)
+    view = bump(tree, role, TASK, ABLATION)
+    assert not isinstance(view, Missing)
     side = "source" if role == "spreader" else "target"
     means = {}
-    for number, name in enumerate(found.component):
+    for number, name in enumerate(view.component):
         at = {"task": TASK, "ablation": ABLATION, side: name}
         ranks = tree["roles"].to_dataset()[f"{role}_rank"].sel(at).values
-        np.testing.assert_array_equal(found.rank[:, number], ranks)
+        np.testing.assert_array_equal(view.rank[:, number], ranks)
         late = ranks[len(ranks) // 2 :]
         if np.isfinite(late).any():
             means[number] = np.mean(late[np.isfinite(late)])
-    assert list(found.foremost(100)) == sorted(means, key=lambda number: means[number])
-    assert list(found.foremost(2)) == list(found.foremost(100))[:2]
+    assert list(view.foremost(100)) == sorted(means, key=lambda number: means[number])
+    assert list(view.foremost(2)) == list(view.foremost(100))[:2]
 
 
 def test_effects_are_those_of_the_readout(root, tree):
-    found = effects(tree, TASK, ABLATION)
+    view = effects(tree, TASK, ABLATION)
     cell = root.sel(task=TASK, ablation=ABLATION, readout="logit_difference")
-    np.testing.assert_array_equal(found.effect, cell["readout_effect"].astype(float))
+    np.testing.assert_array_equal(view.effect, cell["readout_effect"].astype(float))
 
 
 def test_phases_are_those_of_the_group(tree):
-    found = phases(tree, TASK, ABLATION)
-    assert not isinstance(found, Missing)
+    bands = phases(tree, TASK, ABLATION)
+    assert not isinstance(bands, Missing)
     cell = tree["phases"].to_dataset().sel(task=TASK, ablation=ABLATION)
-    assert found.count == cell["count"]
-    assert len(found.step) == found.count - 1 == len(found.lower) == len(found.upper)
-    assert len(found.name) == found.count
+    assert bands.count == cell["count"]
+    assert len(bands.step) == bands.count - 1 == len(bands.lower) == len(bands.upper)
+    assert len(bands.name) == bands.count
 
 
 def test_boundaries_have_their_intervals(tree):
-    found = phases(with_phases(tree), TASK, ABLATION)
-    assert not isinstance(found, Missing)
-    assert (list(found.step), list(found.lower), list(found.upper)) == ([8, 64], [1, 32], [16, 128])
+    bands = phases(with_phases(tree), TASK, ABLATION)
+    assert not isinstance(bands, Missing)
+    assert (list(bands.step), list(bands.lower), list(bands.upper)) == ([8, 64], [1, 32], [16, 128])
 
 
 def test_claims_are_all_of_the_group(tree):
-    found = claims(tree)
-    assert not isinstance(found, Missing)
-    assert len(found) == 8
-    assert {one.verdict.label for one in found} == set(tree["claims/verdict"].values.flat)
+    verdicts = claims(tree)
+    assert not isinstance(verdicts, Missing)
+    assert len(verdicts) == 8
+    assert {item.verdict.label for item in verdicts} == set(tree["claims/verdict"].values.flat)
 
 
 def test_agreement_is_the_mean_rank_correlation_over_usable_checkpoints(root, bare):
-    found = agreement(bare)
-    for t, task in enumerate(found.task):
-        assert (np.diag(found.mean[t]) == 1).all()
+    view = agreement(bare)
+    for t, task in enumerate(view.task):
+        assert (np.diag(view.mean[t]) == 1).all()
         rhos = []
         for number in (0, 1, 2, 4, 6):
             pair = [
                 root["influence"].sel(task=task, ablation=ablation)[number].values.ravel()
-                for ablation in found.ablation
+                for ablation in view.ablation
             ]
             rhos.append(spearmanr(*(values[~np.isnan(values)] for values in pair)).statistic)
-        assert found.mean[t, 0, 1] == found.mean[t, 1, 0] == pytest.approx(np.mean(rhos))
-        assert np.isnan(found.low[t, 0, 1])  # five checkpoints are too few
+        assert view.mean[t, 0, 1] == view.mean[t, 1, 0] == pytest.approx(np.mean(rhos))
+        assert np.isnan(view.low[t, 0, 1])  # five checkpoints are too few
 
 
 @pytest.mark.parametrize("in_file", [False, True])
 def test_methods_are_scored_on_random_circuits_only(root, in_file):
     dataset = comparison_dataset()
     if in_file:
-        found = methods(xr.DataTree.from_dict({"/": root, "/comparison": dataset}))
+        table = methods(xr.DataTree.from_dict({"/": root, "/comparison": dataset}))
     else:
-        found = methods(xr.DataTree(root), dataset)
-    assert not isinstance(found, Missing)
-    assert found.circuits == ("dag_one", "dag_two")
-    zero, mean = found.method
+        table = methods(xr.DataTree(root), dataset)
+    assert not isinstance(table, Missing)
+    assert table.circuits == ("dag_one", "dag_two")
+    zero, mean = table.method
     expected = dataset["auroc"].values[:2, 1, 0, 1].mean()
     assert mean.recovery["realistic", "direct"][0] == pytest.approx(expected)
     assert (zero.passed, zero.failed, mean.passed, mean.failed) == (("gate",), (), (), ("gate",))
-    assert found.left_out == {"noise": "is drawn"}
-    assert {circuit: values for (circuit, _), values in found.failures.items()} == {
+    assert table.left_out == {"noise": "is drawn"}
+    assert {circuit: values for (circuit, _), values in table.failures.items()} == {
         "gate": ["mean 0.1"]
     }
     assert zero.split_half[0] == 0.9
@@ -288,28 +288,28 @@ def test_methods_are_scored_on_random_circuits_only(root, in_file):
 
 
 def test_a_comparison_of_a_trajectory_alone_has_no_recovery(root):
-    found = methods(xr.DataTree(root), comparison_dataset()[["split_half_mean"]])
-    assert not isinstance(found, Missing)
-    assert found.circuits == ()
-    assert found.method[0].recovery == {}
-    assert found.method[0].passed == ()
-    assert found.failures == {}
+    table = methods(xr.DataTree(root), comparison_dataset()[["split_half_mean"]])
+    assert not isinstance(table, Missing)
+    assert table.circuits == ()
+    assert table.method[0].recovery == {}
+    assert table.method[0].passed == ()
+    assert table.failures == {}
 
 
 def test_provenance_lists_what_is_left_out_and_survives_what_is_no_json(root):
     dataset = root.assign_attrs(
         history="cntbench run x", spec='{"b": 1}', library_versions="<none>"
     )
-    found = provenance(xr.DataTree(dataset))
-    assert found.command == "cntbench run x"
-    assert found.spec == '{\n  "b": 1\n}'
-    assert found.versions == {}
-    assert [(one.checkpoint, one.status) for one in found.left_out] == [
+    view = provenance(xr.DataTree(dataset))
+    assert view.command == "cntbench run x"
+    assert view.spec == '{\n  "b": 1\n}'
+    assert view.versions == {}
+    assert [(item.checkpoint, item.status) for item in view.left_out] == [
         ("step16", "failed"),
         ("step64", "duplicate"),
     ]
-    assert "spec" not in found.attributes
-    assert "normalisation" in found.attributes
+    assert "spec" not in view.attributes
+    assert "normalisation" in view.attributes
 
 
 @pytest.mark.parametrize(
@@ -324,9 +324,9 @@ def test_provenance_lists_what_is_left_out_and_survives_what_is_no_json(root):
     ],
 )
 def test_what_is_missing_says_how_it_is_made(bare, view, command):
-    found = view(bare)
-    assert isinstance(found, Missing)
-    assert command in found.command
+    missing = view(bare)
+    assert isinstance(missing, Missing)
+    assert command in missing.command
 
 
 @given(st.lists(st.integers(0, 10**7), min_size=1, max_size=20, unique=True).map(sorted))
@@ -345,24 +345,24 @@ def test_the_step_axis_keeps_the_order_and_has_room_for_step_0(steps):
 def test_methods_are_listed_by_rank_then_score_then_cost_and_rows_by_mean_rank():
     nan = np.nan
     names = ["zero", "mean", "noise", "other", "absent"]
-    one = comparison_dataset().isel(ablation=[0, 1, 0, 1, 0]).assign_coords(ablation=names)
-    one["rank"].values[:] = [[2, 1, 1, 1, nan], [1, 5, 2, nan, nan]]
-    one["score"].values[:] = [[0.9, 0.5, 0.8, 0.5, nan], [0.9, 0.5, 0.8, nan, nan]]
-    one["forward_passes"].values[:] = [1, 4, 5, 3, 9]
-    one["pareto"].values[:] = [[0, 0, 1, 1, 0], [1, 0, 0, 0, 0]]
-    one["unscored"].values[:] = [["", "", "", "", "it is new."], ["", "", "", "off", "it is new"]]
-    found = verdict(one)
-    direct, readout = found.ranking
+    case = comparison_dataset().isel(ablation=[0, 1, 0, 1, 0]).assign_coords(ablation=names)
+    case["rank"].values[:] = [[2, 1, 1, 1, nan], [1, 5, 2, nan, nan]]
+    case["score"].values[:] = [[0.9, 0.5, 0.8, 0.5, nan], [0.9, 0.5, 0.8, nan, nan]]
+    case["forward_passes"].values[:] = [1, 4, 5, 3, 9]
+    case["pareto"].values[:] = [[0, 0, 1, 1, 0], [1, 0, 0, 0, 0]]
+    case["unscored"].values[:] = [["", "", "", "", "it is new."], ["", "", "", "off", "it is new"]]
+    ranking = verdict(case)
+    direct, readout = ranking.ranking
     assert [m.ablation for m in direct.method] == ["noise", "other", "mean", "zero"]
     assert [m.ablation for m in readout.method] == ["zero", "noise", "mean"]
     assert [(m.rank, m.shared, m.pareto) for m in direct.method] == [
         (1, True, True), (1, True, True), (1, True, False), (2, False, False),
     ]  # fmt: skip
     assert [m.passes for m in direct.method] == [5, 3, 4, 1]
-    assert [(name, passes) for name, _, passes in found.rows] == [
+    assert [(name, passes) for name, _, passes in ranking.rows] == [
         ("other", 3), ("noise", 5), ("zero", 1), ("mean", 4),
     ]  # fmt: skip
-    places = {name: [place and place.rank for place in row] for name, row, _ in found.rows}
+    places = {name: [place and place.rank for place in row] for name, row, _ in ranking.rows}
     assert places == {"noise": [1, 2], "other": [1, None], "mean": [1, 5], "zero": [2, 1]}
     assert direct.absent == (f"Not ranked for {direct.title}: absent (it is new).",)
     assert readout.absent == (
