@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cntbench.comparison.circuits.faithfulness import Choice, _summary
+from cntbench.comparison.circuits.faithfulness import _summary
 from cntbench.engine.settling import STRONGEST, batches, settled
 
 BUDGETS = np.array([0.05, 0.1, 0.2, 0.5])
@@ -40,7 +40,7 @@ def circuits(rng, prompts, gap, skewed):
 @pytest.mark.parametrize(("gap", "skewed"), [(3.0, False), (3.0, True), (1.0, False)])
 def test_faithfulness_and_its_areas(prompts, gap, skewed):
     """They lie in intervals by the jackknife."""
-    rng, choice = np.random.default_rng(prompts), Choice(budgets=tuple(BUDGETS), draws=1)
+    rng = np.random.default_rng(prompts)
     shares, areas = np.array(WITH_WHOLE[1]), np.array(WITH_WHOLE[0])
     truth = {
         "faithfulness": RECOVERED,
@@ -49,7 +49,7 @@ def test_faithfulness_and_its_areas(prompts, gap, skewed):
     }
     held = {name: [] for name in truth}
     for _ in range(400):
-        found = _summary(circuits(rng, prompts, gap, skewed), BUDGETS, choice)
+        found = _summary(circuits(rng, prompts, gap, skewed), BUDGETS)
         assert (found["cmd_lower"] >= 0).all()
         for name, value in truth.items():
             within = (found[f"{name}_lower"] <= value) & (value <= found[f"{name}_upper"])

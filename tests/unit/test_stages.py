@@ -73,7 +73,7 @@ def test_steps_that_count_through_all_stages_stay_as_they_are():
 
 
 @pytest.mark.parametrize(
-    ("request", "present", "steps"),
+    ("names", "present", "steps"),
     [
         (["stage1-step1000-tokens5B", "stage2-ingredient3-step11931-tokens50B"], [], [1000, 11931]),
         (
@@ -87,8 +87,8 @@ def test_steps_that_count_through_all_stages_stay_as_they_are():
     ],
 )
 @pytest.mark.filterwarnings("ignore::cntbench.errors.CntbenchNote")
-def test_all_of_a_repository_tells_how_its_stages_count(request, present, steps):
-    revisions = in_order(named_steps(",".join(request), where=WHERE), where=WHERE, present=present)
+def test_all_of_a_repository_tells_how_its_stages_count(names, present, steps):
+    revisions = in_order(named_steps(",".join(names), where=WHERE), where=WHERE, present=present)
     assert [revision.step for revision in revisions] == steps
 
 
