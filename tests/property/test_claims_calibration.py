@@ -80,14 +80,14 @@ def usual_settings(setting):
     """Films of the usual size, length and shape."""
     kind = KINDS[setting.kind]
     usual = (kind.sizes[-1] if kind.sizes else None, kind.lengths[-1], kind.shapes[0])
-    found = (setting.size, setting.checkpoints, (setting.layers, setting.heads))
+    sizes = (setting.size, setting.checkpoints, (setting.layers, setting.heads))
     tested = any((setting.kind, claim) in POWER for claim in kind.true)
-    return tested and found == usual
+    return tested and sizes == usual
 
 
-def case(found: xr.Dataset, kind: str, claim: str) -> xr.Dataset:
-    at = (found["kind"].values == kind) & (found["claim"].values == claim)
-    return found.isel(case=int(np.flatnonzero(at)[0]))
+def case(rates: xr.Dataset, kind: str, claim: str) -> xr.Dataset:
+    at = (rates["kind"].values == kind) & (rates["claim"].values == claim)
+    return rates.isel(case=int(np.flatnonzero(at)[0]))
 
 
 @pytest.mark.parametrize(("kind", "claim"), NULLS)

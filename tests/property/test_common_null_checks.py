@@ -57,13 +57,13 @@ def films(draw: st.DrawFn) -> Film:
 
 def pairs(film: Film) -> list[np.ndarray]:
     """The edges from each layer to each other one, as masks, by a plain loop."""
-    found: dict[tuple[int, int], np.ndarray] = {}
+    blocks: dict[tuple[int, int], np.ndarray] = {}
     for i, a in enumerate(film.layer):
         for j, b in enumerate(film.layer):
             if film.feasible[i, j]:
-                mask = found.setdefault((a, b), np.zeros(film.feasible.shape, dtype=bool))
+                mask = blocks.setdefault((a, b), np.zeros(film.feasible.shape, dtype=bool))
                 mask[i, j] = True
-    return list(found.values())
+    return list(blocks.values())
 
 
 def keeps_weights_of_layer_pairs(film: Film, drawn: np.ndarray) -> None:
@@ -77,8 +77,8 @@ def keeps_strengths_of_layer_pairs(film: Film, drawn: np.ndarray) -> None:
         assert not (after < 0).any()
         for mask in pairs(film):
             for axis in (0, 1):
-                kept, found = (np.nansum(np.where(mask, a, 0), axis=axis) for a in (before, after))
-                np.testing.assert_allclose(found, kept, rtol=1e-11, atol=1e-11 * kept.max())
+                kept, result = (np.nansum(np.where(mask, a, 0), axis=axis) for a in (before, after))
+                np.testing.assert_allclose(result, kept, rtol=1e-11, atol=1e-11 * kept.max())
 
 
 def keeps_every_graph(film: Film, drawn: np.ndarray) -> None:
@@ -156,8 +156,8 @@ def test_the_seed_decides_and_each_of_several_draws_is_one(
     drawn = draw(film, np.random.default_rng(seed), size)
     np.testing.assert_array_equal(drawn, draw(film, np.random.default_rng(seed), size))
     assert drawn.shape == (size, *film.weights.shape)
-    for one in drawn:
-        keeps(plugin, film, one)
+    for item in drawn:
+        keeps(plugin, film, item)
 
 
 @every_null
@@ -167,9 +167,9 @@ def test_draws_differ_from_the_film_and_from_each_other(plugin: Plugin):
     film = dataclasses.replace(film, untrained=others)
     drawn = plugin.module.draw(film, np.random.default_rng(2), 4)
     all_five = [film.weights, *drawn]
-    for i, one in enumerate(all_five):
+    for i, draw in enumerate(all_five):
         for other in all_five[:i]:
-            moved = (one != other)[:, film.feasible].mean()
+            moved = (draw != other)[:, film.feasible].mean()
             assert moved > 0.8  # a permutation leaves some in their place
 
 
@@ -189,8 +189,8 @@ def test_is_defined_on_special_films_without_warnings(plugin: Plugin, case: str)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         drawn = plugin.module.draw(film, np.random.default_rng(0), 2)
-    for one in drawn:
-        keeps(plugin, film, one)
+    for draw in drawn:
+        keeps(plugin, film, draw)
     if plugin.name in KEEPS and (case != "constant" or plugin.name != "strengths"):
         np.testing.assert_array_equal(drawn, np.broadcast_to(weights, (2, *weights.shape)))
 
@@ -230,4 +230,4 @@ def test_untrained_draws_are_as_many_as_models_at_most():
         draw(film, np.random.default_rng(0))
     models = np.where(film.feasible, np.arange(3.0)[:, None, None], np.nan)
     drawn = draw(dataclasses.replace(film, untrained=models), np.random.default_rng(0), 5)
-    assert sorted(np.unique(one[:, film.feasible]) for one in drawn) == [[0], [1], [2]]
+    assert sorted(np.unique(item[:, film.feasible]) for item in drawn) == [[0], [1], [2]]

@@ -49,10 +49,10 @@ def test_faithfulness_and_its_areas(prompts, gap, skewed):
     }
     held = {name: [] for name in truth}
     for _ in range(400):
-        found = _summary(circuits(rng, prompts, gap, skewed), BUDGETS)
-        assert (found["cmd_lower"] >= 0).all()
+        summary = _summary(circuits(rng, prompts, gap, skewed), BUDGETS)
+        assert (summary["cmd_lower"] >= 0).all()
         for name, value in truth.items():
-            within = (found[f"{name}_lower"] <= value) & (value <= found[f"{name}_upper"])
+            within = (summary[f"{name}_lower"] <= value) & (value <= summary[f"{name}_upper"])
             held[name].append(within.mean())
     for name, values in held.items():
         print(f"{prompts} prompts, gap {gap}, skewed {skewed}, {name}: {np.mean(values):.3f}")

@@ -19,10 +19,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize(("checkpoints", "least"), [(40, 0.75), (143, 0.95)])
 def test_the_emergence_is_found_within_two_checkpoints(checkpoints, least):
-    found = np.array(distances(films=FILMS // 2, checkpoints=checkpoints))
-    near = (found <= 2).mean()
+    values = np.array(distances(films=FILMS // 2, checkpoints=checkpoints))
+    near = (values <= 2).mean()
     print(
-        f"\n{checkpoints} checkpoints: phases in {np.isfinite(found).mean():.2f} of the films, "
+        f"\n{checkpoints} checkpoints: phases in {np.isfinite(values).mean():.2f} of the films, "
         f"the emergence within two checkpoints of a boundary in {near:.2f}"
     )
     assert near >= least
@@ -37,11 +37,11 @@ def test_intervals_of_boundaries_hold_the_middles_of_transitions(checkpoints, wi
         film = simulated.phased(np.random.default_rng(number), base, width=width)
         phases = np.random.default_rng(number).uniform(0.25, 0.4, 3)  # what `phased` draws first
         places = phases.cumsum()[:2] / phases.sum() * (checkpoints - 1)
-        found = find_phases(film, np.random.default_rng([number, 1]), 39)
-        if found.count == 3:  # a boundary is the first checkpoint after it
+        segmentation = find_phases(film, np.random.default_rng([number, 1]), 39)
+        if segmentation.count == 3:  # a boundary is the first checkpoint after it
             true = np.floor(places) + 1
-            held += [*((found.lower <= true) & (true <= found.upper))]
-            lengths += [*(found.upper - found.lower)]
+            held += [*((segmentation.lower <= true) & (true <= segmentation.upper))]
+            lengths += [*(segmentation.upper - segmentation.lower)]
     print(
         f"\n{checkpoints} checkpoints, width {width}: {np.mean(held):.2f} of {len(held)} "
         f"intervals, {np.median(lengths):g} checkpoints long in the median"
@@ -51,14 +51,14 @@ def test_intervals_of_boundaries_hold_the_middles_of_transitions(checkpoints, wi
 
 @pytest.mark.parametrize("checkpoints", [40, 143])
 def test_drifts_and_walks_have_no_phases_and_steps_do(checkpoints):
-    found = courses.counts(
+    counts = courses.counts(
         films=FILMS if checkpoints == 40 else FILMS // 2, checkpoints=checkpoints
     )
-    print(f"\n\nChange points found in {checkpoints} checkpoints\n\n{courses.table(found)}")
+    print(f"\n\nChange points found in {checkpoints} checkpoints\n\n{courses.table(counts)}")
     for kind, planted in courses.KINDS.items():
-        films = found[kind].sum()
+        films = counts[kind].sum()
         if planted:
-            assert found[kind][planted] == found[kind][1:].max()
-            assert found[kind][planted] >= 0.25 * films
+            assert counts[kind][planted] == counts[kind][1:].max()
+            assert counts[kind][planted] >= 0.25 * films
         else:
-            assert found[kind][1:].sum() <= stats.binom.isf(0.01, films, 0.05)
+            assert counts[kind][1:].sum() <= stats.binom.isf(0.01, films, 0.05)

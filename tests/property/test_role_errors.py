@@ -51,21 +51,21 @@ def ratios(task: str, checkpoint: str, role: str) -> tuple[np.ndarray, np.ndarra
     jackknife = np.sqrt((count - 1) * parts.var(axis=0))
     rng = np.random.default_rng(0)
     independent = strength(mean + errors * rng.standard_normal((400, *mean.shape)), layer, role)
-    said = error(mean, errors, layer, role)
-    has = ~np.isnan(said)
-    return said[has] / jackknife[has], independent.std(axis=0)[has] / jackknife[has]
+    stated = error(mean, errors, layer, role)
+    has = ~np.isnan(stated)
+    return stated[has] / jackknife[has], independent.std(axis=0)[has] / jackknife[has]
 
 
 def test_errors_are_wide_enough_and_independence_would_not_be():
-    found = [
+    results = [
         ratios(task, checkpoint, role)
         for task in ("induction", "bigram", "random_tokens")
         for checkpoint in ("step0", "step1112")
         for role in ROLES
     ]
-    said, independent = (np.concatenate(values) for values in zip(*found, strict=True))
-    assert said.min() > 1
-    assert np.median(said) < 2
+    stated, independent = (np.concatenate(values) for values in zip(*results, strict=True))
+    assert stated.min() > 1
+    assert np.median(stated) < 2
     assert np.median(independent) < 0.9
 
 

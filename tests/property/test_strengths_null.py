@@ -35,39 +35,39 @@ def test_sums_are_kept_whatever_the_noise(data: st.DataObject, shape: tuple[int,
     weight = st.one_of(st.just(0.0), st.floats(1e-3, 1e3))
     block = data.draw(hnp.arrays(np.float64, shape, elements=weight))
     noise = data.draw(hnp.arrays(np.float64, shape, elements=st.floats(1e-3, 1e2)))
-    found = scaled(noise[..., None], block[..., None])[..., 0]
-    assert (found >= 0).all()
+    values = scaled(noise[..., None], block[..., None])[..., 0]
+    assert (values >= 0).all()
     for axis in (0, 1):
         np.testing.assert_allclose(
-            found.sum(axis=axis), block.sum(axis=axis), rtol=1e-10, atol=1e-10 * block.max()
+            values.sum(axis=axis), block.sum(axis=axis), rtol=1e-10, atol=1e-10 * block.max()
         )
 
 
 def test_odds_ratios_are_those_of_the_noise():
     rng = np.random.default_rng(0)
     block, noise = blocks(rng, 0.2, 7), rng.gamma(2, 0.5, (5, 5, 7))
-    found = scaled(noise, block)
+    values = scaled(noise, block)
 
     def odds(w):
         return w[:-1, :-1] * w[1:, 1:] / (w[:-1, 1:] * w[1:, :-1])
 
-    np.testing.assert_allclose(odds(found), odds(noise), rtol=1e-8)
+    np.testing.assert_allclose(odds(values), odds(noise), rtol=1e-8)
 
 
 @pytest.mark.parametrize("variance", [0.01, 0.1, 0.3])
 @pytest.mark.parametrize("shape", [(5, 5), (3, 7), (11, 11)])
 def test_spread_finds_the_variance_of_the_noise(variance, shape):
-    found = spread(blocks(np.random.default_rng(0), variance, 4000, shape))
-    assert found.mean() == pytest.approx(variance, rel=0.12)
+    variances = spread(blocks(np.random.default_rng(0), variance, 4000, shape))
+    assert variances.mean() == pytest.approx(variance, rel=0.12)
 
 
 def test_draws_scatter_as_the_film_does():
     film = planted(np.random.default_rng(0), exploration=0.4, base=template(checkpoints=60)).film
     drawn = draw(film, np.random.default_rng(1), 40)
     first, last = film.layer == 0, film.layer == 2
-    mine = spread(np.moveaxis(film.weights[:, first][:, :, last], 0, -1))
+    expected = spread(np.moveaxis(film.weights[:, first][:, :, last], 0, -1))
     theirs = spread(np.moveaxis(drawn[..., first, :][..., last], (-2, -1), (0, 1)))
-    assert theirs.mean() == pytest.approx(mine.mean(), rel=0.1)
+    assert theirs.mean() == pytest.approx(expected.mean(), rel=0.1)
 
 
 def test_draws_scatter_no_more_than_an_exponential():
@@ -110,9 +110,9 @@ def test_nothing_is_found_in_independent_noise(variance, rate):
     noise = rng.gamma(1 / variance, variance, (films, n, n))
     film = base.with_weights(np.where(base.feasible, out * into * noise, np.nan))
     names = ["clustering", "feed_forward_loops", "strength_assortativity", "modularity"]
-    found = null_summary(film, "strengths", names, np.random.default_rng(1), 99)
-    for name, said in found.items():
-        p_values = said[P] if said[P].ndim == 1 else said[P][:, 7]
+    summary = null_summary(film, "strengths", names, np.random.default_rng(1), 99)
+    for name, statistics in summary.items():
+        p_values = statistics[P] if statistics[P].ndim == 1 else statistics[P][:, 7]
         few = (p_values <= LEVEL).sum()
         assert binom.sf(few - 1, films, rate) > 1e-3, name
 
@@ -124,5 +124,5 @@ def test_structure_is_found():
     together = np.where(chain[:, None] == chain, 3, 1)
     noise = rng.gamma(50, 1 / 50, base.weights.shape)
     film = base.with_weights(np.where(base.feasible, together * noise, np.nan))
-    found = null_summary(film, "strengths", ["modularity"], np.random.default_rng(1), 99)
-    assert (found["modularity"][P] <= LEVEL).mean() > 0.9
+    summary = null_summary(film, "strengths", ["modularity"], np.random.default_rng(1), 99)
+    assert (summary["modularity"][P] <= LEVEL).mean() > 0.9

@@ -33,8 +33,8 @@ class Search:
         base = simulated.template(layers=3, heads=3, checkpoints=self.checkpoints)
         planted = simulated.planted(rng, base=base, duration=8)
         emergence = float(np.interp(planted.emergence, base.step, np.arange(len(base))))
-        found = find_phases(planted.film, rng, DRAWS).boundaries
-        apart = np.maximum(found - 1 - emergence, 0) + np.maximum(emergence - found, 0)
+        boundaries = find_phases(planted.film, rng, DRAWS).boundaries
+        apart = np.maximum(boundaries - 1 - emergence, 0) + np.maximum(emergence - boundaries, 0)
         return float(apart.min(initial=np.inf))
 
 

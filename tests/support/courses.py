@@ -52,11 +52,11 @@ def course(kind: str, count: int, rng: np.random.Generator) -> np.ndarray:
     if kind == "fast relaxation":
         return size * np.exp(-10 * time) + noise / 2
     first = rng.uniform(0.2, 0.4) if kind == "two steps" else rng.uniform(0.3, 0.7)
-    found = 0.7 * size * (time > first) + noise
+    values = 0.7 * size * (time > first) + noise
     if kind == "two steps":
         second = first + rng.uniform(0.25, 0.35)
-        found += 2 * rng.standard_normal(FEATURES) * (time > second)
-    return found
+        values += 2 * rng.standard_normal(FEATURES) * (time > second)
+    return values
 
 
 def autoregressive(coefficient: float, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -79,9 +79,9 @@ class Look:
         """Return the number of change points that are found."""
         rng = np.random.default_rng([self.number, list(KINDS).index(self.kind)])
         features = standardised(course(self.kind, self.checkpoints, rng))
-        found = segment(features)
-        best = found.number
-        if found.advantage[best - 1] <= 0 or chance(features, found, rng, DRAWS) > LEVEL:
+        segments = segment(features)
+        best = segments.number
+        if segments.advantage[best - 1] <= 0 or chance(features, segments, rng, DRAWS) > LEVEL:
             return 0
         return best
 
@@ -89,13 +89,13 @@ class Look:
 def counts(*, films: int, checkpoints: int, jobs: int = 1) -> dict[str, np.ndarray]:
     """How many trajectories of each kind have how many change points, from 0."""
     looks = [Look(kind, n, checkpoints) for kind in KINDS for n in range(films)]
-    found = np.array(list(parallel_map(Look.work, looks, jobs=jobs))).reshape(len(KINDS), films)
-    return {kind: np.bincount(row, minlength=5) for kind, row in zip(KINDS, found, strict=True)}
+    column = np.array(list(parallel_map(Look.work, looks, jobs=jobs))).reshape(len(KINDS), films)
+    return {kind: np.bincount(row, minlength=5) for kind, row in zip(KINDS, column, strict=True)}
 
 
-def table(found: dict[str, np.ndarray]) -> str:
+def table(numbers: dict[str, np.ndarray]) -> str:
     """Return counts as a Markdown table."""
     lines = ["| course | none | 1 | 2 | 3 | 4 |", "|---|---|---|---|---|---|"]
-    for kind, row in found.items():
+    for kind, row in numbers.items():
         lines.append(f"| {kind} | " + " | ".join(f"{n / row.sum():.3f}" for n in row) + " |")
     return "\n".join(lines)

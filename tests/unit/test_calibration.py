@@ -61,8 +61,8 @@ def test_the_first_layers_are_a_model(architecture, count):
     assert cut.components == model.components[: 3 * count]
     assert sum(b.n_components for s in cut.stages for b in s.blocks) == 3 * count
     alone = decoder(random_model(architecture, layers=count))
-    (expected,), (found,) = calls(alone), calls(cut)
-    assert predicted_work(found) == predicted_work(expected)
+    (expected,), (actual,) = calls(alone), calls(cut)
+    assert predicted_work(actual) == predicted_work(expected)
 
 
 def test_a_model_of_many_components_is_stood_in_for_by_some_of_its_layers():

@@ -66,13 +66,13 @@ def path_sums(model, prompts, kept):
 
     def total(mask):
         graph = nx.DiGraph((s, t + 1) for s, t in np.argwhere(mask))
-        found = 0.0
+        accumulated = 0.0
         for path in nx.all_simple_paths(graph, 0, LAYERS + 1):
             moved = apart
             for node in path[1:-1]:
                 moved = moved @ weights[node - 1].T
-            found += (u * moved).sum(-1).mean()
-        return found
+            accumulated += (u * moved).sum(-1).mean()
+        return accumulated
 
     return total(kept) / total(edges_of(model))
 

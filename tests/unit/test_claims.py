@@ -93,9 +93,9 @@ def test_a_bad_spec_says_where_and_what_is_allowed(tmp_path, text, says):
 
 
 def test_a_users_claim_stands_beside_the_shipped_ones(tmp_path):
-    mine = claim(tmp_path, CLAIM + MEMORY + TEST)
-    assert [test.spec.null for test in mine.tests] == ["time_order", "layer_pairs"]
-    assert mine.needs == 24
+    own_claim = claim(tmp_path, CLAIM + MEMORY + TEST)
+    assert [test.spec.null for test in own_claim.tests] == ["time_order", "layer_pairs"]
+    assert own_claim.needs == 24
     assert "three_phases" in load_catalogue([tmp_path]).claims
     with pytest.raises(SpecError, match="claim 'three_phases' already exists"):
         claim(tmp_path, CLAIM + TEST, "three_phases")
@@ -111,16 +111,16 @@ def test_the_five_claims_of_the_source_study_are_shipped():
         "long_tailed_weights",
     ):
         assert "2509.15269" in claims[name].spec.source
-    for one in claims.values():
-        if one.spec.about == "dynamics":
+    for item in claims.values():
+        if item.spec.about == "dynamics":
             # Nothing is said about time unless the order of the checkpoints matters.
-            assert one.tests[0].spec.null == "time_order"
+            assert item.tests[0].spec.null == "time_order"
 
 
 def test_claims_are_chosen_by_name():
     catalogue = load_catalogue()
     assert [c.name for c in catalogue.some_claims(["three_phases"])] == ["three_phases"]
-    assert [one.name for one in catalogue.some_claims()] == list(catalogue.claims)
+    assert [some_claim.name for some_claim in catalogue.some_claims()] == list(catalogue.claims)
     with pytest.raises(SpecError, match="Did you mean 'three_phases'"):
         catalogue.some_claims(["tree_phases"])
     with pytest.raises(SpecError, match="no claims are named"):
@@ -129,14 +129,14 @@ def test_claims_are_chosen_by_name():
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_agrees_with_its_definition(p_values):
-    found = holm(np.array(p_values))
+    adjusted = holm(np.array(p_values))
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     largest = 0.0
     for rank, i in enumerate(order):
         largest = max(largest, min(1.0, p_values[i] * (len(p_values) - rank)))
-        assert found[i] == pytest.approx(largest)
+        assert adjusted[i] == pytest.approx(largest)
     # No claim is rejected that Bonferroni's correction would not let stand a little longer.
-    assert (found <= np.minimum(np.array(p_values) * len(p_values), 1) + 1e-12).all()
+    assert (adjusted <= np.minimum(np.array(p_values) * len(p_values), 1) + 1e-12).all()
 
 
 GOOD = ClaimTestResult(
@@ -218,19 +218,19 @@ def test_verdicts_are_corrected_for_the_number_of_claims_that_are_answered(two):
 
 def examined(film, names=None, **options):
     claims = load_catalogue().some_claims(names)
-    found = examine(film, claims, **{"seed": 0, "labels": ["x"], "draws": 99, **options})
-    verdicts = judge([claim.rule for claim in claims], found)
+    judged = examine(film, claims, **{"seed": 0, "labels": ["x"], "draws": 99, **options})
+    verdicts = judge([claim.rule for claim in claims], judged)
     names = [claim.name for claim in claims]
-    return dict(zip(names, zip(found, verdicts, strict=True), strict=True))
+    return dict(zip(names, zip(judged, verdicts, strict=True), strict=True))
 
 
 def test_too_few_checkpoints_are_said_to_be():
     film = planted(np.random.default_rng(0), base=template(checkpoints=30)).film
-    found = examined(film)
+    verdicts = examined(film)
     for name in ("three_phases", "gatherers_reconfigure"):
-        assert found[name][1].label == "inconclusive"
-        assert found[name][1].reason == "needs 40 checkpoints, has 30"
-    assert found["gatherers_less_stable"][1].p_value > 0
+        assert verdicts[name][1].label == "inconclusive"
+        assert verdicts[name][1].reason == "needs 40 checkpoints, has 30"
+    assert verdicts["gatherers_less_stable"][1].p_value > 0
 
 
 def test_a_frozen_trajectory_is_one_checkpoint_and_says_nothing_about_dynamics():
@@ -264,9 +264,9 @@ def test_a_test_is_found_alike_whatever_it_is_asked_with(tmp_path):
     shipped = load_catalogue().some_claims(["spreader_hierarchy", "three_phases"])
     options = {"seed": 0, "labels": ["x"], "draws": 19}
     together = examine(film, [claim(tmp_path, CLAIM + TEST + MEMORY), *shipped], **options)
-    for one, tests in zip(shipped, together[1:], strict=True):
+    for item, tests in zip(shipped, together[1:], strict=True):
         # Written out, since NaN is not equal to itself.
-        assert repr(examine(film, [one], **options)) == repr([tests])
+        assert repr(examine(film, [item], **options)) == repr([tests])
 
 
 def test_a_single_prompt_has_no_noise_to_hold_anything_against():
@@ -279,22 +279,22 @@ def test_a_single_prompt_has_no_noise_to_hold_anything_against():
 
 
 def test_without_untrained_models_they_are_no_null_model(tmp_path):
-    mine = claim(tmp_path, CLAIM + TEST.replace("layer_pairs", "untrained"))
+    own_claim = claim(tmp_path, CLAIM + TEST.replace("layer_pairs", "untrained"))
     film = planted(np.random.default_rng(0), base=template(checkpoints=60)).film
     options = {"seed": 0, "labels": ["x"], "draws": 99}
-    assert examine(film, [mine], **options)[0][0].reason == "no untrained models were measured"
+    assert examine(film, [own_claim], **options)[0][0].reason == "no untrained models were measured"
     others = np.repeat(film.weights[:1], 3, axis=0)
-    found = examine(replace(film, untrained=others), [mine], **options)[0][0]
-    assert found.p_value in (0.25, 0.5, 0.75, 1.0)
+    verdicts = examine(replace(film, untrained=others), [own_claim], **options)[0][0]
+    assert verdicts.p_value in (0.25, 0.5, 0.75, 1.0)
 
 
 def test_every_untrained_model_is_a_draw_however_large_the_film(tmp_path, monkeypatch):
-    mine = claim(tmp_path, CLAIM + TEST.replace("layer_pairs", "untrained"))
+    own_claim = claim(tmp_path, CLAIM + TEST.replace("layer_pairs", "untrained"))
     film = planted(np.random.default_rng(0), base=template(checkpoints=60)).film
     others = np.repeat(film.weights[:1], 20, axis=0)
     monkeypatch.setattr(_draws, "BATCH", 1)  # a film is larger than what is drawn at once
-    found = examine(replace(film, untrained=others), [mine], seed=0, labels=["x"], draws=99)
-    assert found[0][0].least == pytest.approx(1 / 21)
+    verdicts = examine(replace(film, untrained=others), [own_claim], seed=0, labels=["x"], draws=99)
+    assert verdicts[0][0].least == pytest.approx(1 / 21)
 
 
 def test_a_null_model_of_its_own_that_is_not_defined_supports_nothing(monkeypatch):

@@ -44,19 +44,19 @@ def matrix(seed, values=None):
 
 
 @given(st.data(), COARSE)
-def test_rank_correlation_is_scipy_s(data, one):
-    other = data.draw(hnp.arrays(np.float64, one.shape, elements=st.floats(-9, 9)))
-    found = rank_correlation(one, other)
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
-        assert np.isnan(found)
+def test_rank_correlation_is_scipy_s(data, first):
+    other = data.draw(hnp.arrays(np.float64, first.shape, elements=st.floats(-9, 9)))
+    correlation = rank_correlation(first, other)
+    if np.ptp(first) == 0 or np.ptp(other) == 0:
+        assert np.isnan(correlation)
     else:
-        assert found == pytest.approx(stats.spearmanr(one, other).statistic, abs=1e-12)
+        assert correlation == pytest.approx(stats.spearmanr(first, other).statistic, abs=1e-12)
 
 
 def test_rank_correlation_leaves_out_what_is_undefined_on_either_side():
-    one = np.array([1.0, 2.0, np.nan, 4.0, 3.0])
+    first = np.array([1.0, 2.0, np.nan, 4.0, 3.0])
     other = np.array([1.0, 2.0, 9.0, np.nan, 4.0])
-    assert rank_correlation(one, other) == pytest.approx(1)
+    assert rank_correlation(first, other) == pytest.approx(1)
     assert np.isnan(rank_correlation([1.0, np.nan], [np.nan, 1.0]))
     with pytest.raises(ValueError, match="shapes"):
         rank_correlation([1.0], [1.0, 2.0])
@@ -66,14 +66,14 @@ def test_rows_are_ranked_by_themselves_and_may_lack_different_entries():
     rng = np.random.default_rng(4)
     one, other = rng.choice([0.0, 1.0, 2.0, 3.0, np.nan], (2, 3, 4, 30))
     one[0, 0], other[1, 1], one[2, 2, 1:] = 1.0, np.nan, np.nan
-    found = rank_correlations(one, other)
+    correlations = rank_correlations(one, other)
     for row in np.ndindex(3, 4):
         if row in [(0, 0), (1, 1), (2, 2)]:  # all equal, none and at most one defined
-            assert np.isnan(found[row])
+            assert np.isnan(correlations[row])
             continue
         pair = np.stack([one[row], other[row]])
         expected = stats.spearmanr(*pair[:, ~np.isnan(pair).any(axis=0)]).statistic
-        assert found[row] == pytest.approx(expected, abs=1e-12)
+        assert correlations[row] == pytest.approx(expected, abs=1e-12)
 
 
 @given(st.integers(0, 999), st.integers(1, 8))
@@ -85,15 +85,15 @@ def test_top_overlap_without_ties_is_the_jaccard_index(seed, k):
 
 
 @given(COARSE, st.data())
-def test_top_overlap_is_symmetric_and_blind_to_order(one, data):
-    other = data.draw(hnp.arrays(np.float64, one.shape, elements=st.sampled_from([0.0, 1.0])))
-    k = data.draw(st.integers(1, len(one)))
-    order = np.array(data.draw(st.permutations(range(len(one)))))
-    found = top_overlap(one, other, k)
-    assert 0 <= found <= 1
-    assert top_overlap(other, one, k) == found
-    assert top_overlap(one[order], other[order], k) == pytest.approx(found)
-    assert top_overlap(one, one, k) == 1
+def test_top_overlap_is_symmetric_and_blind_to_order(first, data):
+    other = data.draw(hnp.arrays(np.float64, first.shape, elements=st.sampled_from([0.0, 1.0])))
+    k = data.draw(st.integers(1, len(first)))
+    order = np.array(data.draw(st.permutations(range(len(first)))))
+    overlap = top_overlap(first, other, k)
+    assert 0 <= overlap <= 1
+    assert top_overlap(other, first, k) == overlap
+    assert top_overlap(first[order], other[order], k) == pytest.approx(overlap)
+    assert top_overlap(first, first, k) == 1
 
 
 def test_tied_entries_share_the_places_that_are_left():
@@ -104,15 +104,15 @@ def test_tied_entries_share_the_places_that_are_left():
 
 def test_weights_relative_to_layers_by_a_naive_loop():
     weights = matrix(0)
-    found = relative_to_layers(weights, LAYERS)
+    relative = relative_to_layers(weights, LAYERS)
     for s, t in np.argwhere(EDGES):
         same = [
             weights[a, b]
             for a, b in np.argwhere(EDGES)
             if LAYERS[a] == LAYERS[s] and LAYERS[b] == LAYERS[t]
         ]
-        assert found[s, t] == pytest.approx(weights[s, t] / np.mean(same))
-    assert (np.isnan(found) == ~EDGES).all()
+        assert relative[s, t] == pytest.approx(weights[s, t] / np.mean(same))
+    assert (np.isnan(relative) == ~EDGES).all()
 
 
 @given(st.integers(0, 99), st.lists(st.floats(0.1, 10), min_size=3, max_size=3))
@@ -151,8 +151,8 @@ def test_only_edges_that_both_sides_have_count_for_components_too(seed, data):
     whole, other = matrix(seed), matrix(seed + 1)
     kept = data.draw(hnp.arrays(bool, EDGES.shape))
     part, other_part = (np.where(kept, weights, np.nan) for weights in (whole, other))
-    found = agreement(whole, part, LAYERS)
-    np.testing.assert_allclose(found[~np.isnan(found)], 1)
+    agreements = agreement(whole, part, LAYERS)
+    np.testing.assert_allclose(agreements[~np.isnan(agreements)], 1)
     of_parts = agreement(part, other_part, LAYERS)
     np.testing.assert_array_equal(agreement(whole, other_part, LAYERS), of_parts)
     np.testing.assert_array_equal(agreement(part, other, LAYERS), of_parts)
@@ -164,9 +164,9 @@ def test_components_as_strong_as_their_layers_have_no_order():
     watched = feasible(nodes) & [node.head is None for node in nodes]
     pair = np.where(watched, np.random.default_rng(0).random((2, *watched.shape)), np.nan)
     layers = np.array([node.layer for node in nodes])
-    found = dict(zip(STATISTICS, agreement(*pair, layers), strict=True))
-    assert np.isnan(found["gatherer_rank"])
-    assert found["gatherer_top"] == 1
+    result = dict(zip(STATISTICS, agreement(*pair, layers), strict=True))
+    assert np.isnan(result["gatherer_rank"])
+    assert result["gatherer_top"] == 1
 
 
 def test_tops_are_a_tenth_of_the_edges_and_a_fifth_of_the_components():
@@ -174,12 +174,12 @@ def test_tops_are_a_tenth_of_the_edges_and_a_fifth_of_the_components():
     layers = np.array([node.layer for node in nodes])
     random = np.random.default_rng(0).random((2, *feasible(nodes).shape))
     pair = np.where(feasible(nodes), random, np.nan)
-    found = dict(zip(STATISTICS, agreement(*pair, layers), strict=True))
-    assert found["edge_top"] == top_overlap(*pair, round(feasible(nodes).sum() / 10))
+    result = dict(zip(STATISTICS, agreement(*pair, layers), strict=True))
+    assert result["edge_top"] == top_overlap(*pair, round(feasible(nodes).sum() / 10))
     of_roles = zip(*(strengths(weights, layers) for weights in pair), strict=True)
     for role, both in zip(("spreader", "gatherer"), of_roles, strict=True):
         count = round((~np.isnan(both[0])).sum() / 5)
-        assert found[f"{role}_top"] == top_overlap(*both, count)
+        assert result[f"{role}_top"] == top_overlap(*both, count)
 
 
 def test_top_is_a_share_and_at_least_one():
@@ -206,34 +206,36 @@ def film(ablations, checkpoints, seed=0):
 
 
 def test_film_agreement_of_all_pairs():
-    one = film(["x", "y", "z"], ["s0", "s1", "s2"])
-    found = film_agreement(one, one.rename(ablation="other_ablation"), LAYERS)
-    values = found["agreement"]
+    example = film(["x", "y", "z"], ["s0", "s1", "s2"])
+    agreements = film_agreement(example, example.rename(ablation="other_ablation"), LAYERS)
+    values = agreements["agreement"]
     assert set(values.dims) == {"statistic", "task", "ablation", "other_ablation", "checkpoint"}
-    assert list(found["statistic"].values) == list(STATISTICS)
-    assert list(found["step"].values) == [0, 1, 2]
+    assert list(agreements["statistic"].values) == list(STATISTICS)
+    assert list(agreements["step"].values) == [0, 1, 2]
     for task, a, b, c in itertools.product("ab", "xyz", "xyz", ["s0", "s2"]):
-        pair = [one.sel(task=task, ablation=name, checkpoint=c).values for name in (a, b)]
+        pair = [example.sel(task=task, ablation=name, checkpoint=c).values for name in (a, b)]
         cell = values.sel(task=task, ablation=a, other_ablation=b, checkpoint=c)
         np.testing.assert_allclose(cell, agreement(*pair, LAYERS))
-    mean = found["agreement_mean"].transpose(*(d for d in values.dims if d != "checkpoint"))
+    mean = agreements["agreement_mean"].transpose(*(d for d in values.dims if d != "checkpoint"))
     np.testing.assert_allclose(mean, values.mean("checkpoint"))
-    assert found["agreement_low"].isnull().all()  # three checkpoints are too few
+    assert agreements["agreement_low"].isnull().all()  # three checkpoints are too few
 
 
 def test_film_agreement_over_many_checkpoints_has_an_interval():
     steps = [f"s{number}" for number in range(FEWEST)]
-    found = film_agreement(film(["x"], steps), film(["x"], steps, seed=1), LAYERS)
-    assert (found["agreement_low"] < found["agreement_mean"]).all()
-    assert (found["agreement_high"] > found["agreement_mean"]).all()
+    agreements = film_agreement(film(["x"], steps), film(["x"], steps, seed=1), LAYERS)
+    assert (agreements["agreement_low"] < agreements["agreement_mean"]).all()
+    assert (agreements["agreement_high"] > agreements["agreement_mean"]).all()
 
 
 def test_film_agreement_one_by_one():
     one, other = film(["x", "y"], ["s0"]), film(["x", "y"], ["s0"], seed=1)
-    found = film_agreement(one, other, LAYERS)["agreement"]
-    assert found.dims == ("statistic", "task", "ablation", "checkpoint")
+    agreements = film_agreement(one, other, LAYERS)["agreement"]
+    assert agreements.dims == ("statistic", "task", "ablation", "checkpoint")
     pair = [f.sel(task="a", ablation="y", checkpoint="s0").values for f in (one, other)]
-    np.testing.assert_allclose(found.sel(task="a", ablation="y")[:, 0], agreement(*pair, LAYERS))
+    np.testing.assert_allclose(
+        agreements.sel(task="a", ablation="y")[:, 0], agreement(*pair, LAYERS)
+    )
 
 
 @given(hnp.arrays(np.float64, st.integers(2, 9), elements=st.floats(-5, 5)))

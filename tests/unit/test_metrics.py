@@ -53,8 +53,8 @@ def present(weights: np.ndarray) -> nx.DiGraph:
 def test_betweenness_agrees_with_networkx(seed):
     weights = random_weights(seed)
     expected = [nx.betweenness_centrality(present(w), weight="length") for w in weights]
-    found = metric("betweenness", weights)
-    np.testing.assert_allclose(found, [list(e.values()) for e in expected], atol=1e-12)
+    values = metric("betweenness", weights)
+    np.testing.assert_allclose(values, [list(e.values()) for e in expected], atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -86,8 +86,8 @@ def test_global_reaching_centrality_agrees_with_networkx(seed):
 def test_trophic_incoherence_of_equal_weights_agrees_with_networkx(seed):
     weights = np.where(random_weights(seed, zeros=0.5) > 0, 1.0, np.nan)
     expected = [nx.trophic_incoherence_parameter(to_graph(w)) for w in weights]
-    found = [metric("trophic_incoherence", w[None])[0] for w in weights]
-    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    results = [metric("trophic_incoherence", w[None])[0] for w in weights]
+    np.testing.assert_allclose(results, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -106,9 +106,9 @@ def test_entropy_agrees_with_scipy():
 
 def test_modularity_reaches_what_networkx_reaches():
     weights = random_weights(0, graphs=40, zeros=0.6)
-    found = metric("modularity", weights)
+    values = metric("modularity", weights)
     ours, best = [], []
-    for w, value in zip(weights, found, strict=True):
+    for w, value in zip(weights, values, strict=True):
         graph = present(w)
         runs = [
             nx.community.modularity(
@@ -135,8 +135,8 @@ def test_modularity_finds_planted_communities():
     shuffled = weights[order][:, order]
     expected = nx.community.modularity(to_graph(weights), members, weight="weight")
     for labelled in (weights, shuffled):
-        found = find("metric", "modularity").compute(labelled)
-        np.testing.assert_allclose(found, expected, rtol=1e-12)
+        values = find("metric", "modularity").compute(labelled)
+        np.testing.assert_allclose(values, expected, rtol=1e-12)
 
 
 def test_the_canonical_order_tells_apart_what_the_largest_weights_do_not():
@@ -168,15 +168,15 @@ def test_the_canonical_order_of_symmetric_nodes_gives_equal_graphs():
 @pytest.mark.parametrize(("direction", "role"), [("out", "spreader"), ("in", "gatherer")])
 def test_rank_stability_and_role_change_agree_with_scipy_and_sets(direction, role):
     weights = random_weights(0, graphs=9)
-    found = metric(f"{direction}_rank_stability", weights)
+    values = metric(f"{direction}_rank_stability", weights)
     strengths = layer_corrected(weights, LAYER, direction)
     ranked = strengths[:, ~np.isnan(strengths[0])]
     for checkpoint, (place, lag) in itertools.product(range(9), enumerate(LAGS)):
         if lag > checkpoint:
-            assert np.isnan(found[checkpoint, place])
+            assert np.isnan(values[checkpoint, place])
         else:
             tau = kendalltau(ranked[checkpoint], ranked[checkpoint - lag]).statistic
-            np.testing.assert_allclose(found[checkpoint, place], tau)
+            np.testing.assert_allclose(values[checkpoint, place], tau)
     change = metric(f"{role}_change", weights)
     count = -(-ranked.shape[1] // 4)
     fronts = [set(row.argsort()[-count:].tolist()) for row in ranked]
@@ -190,15 +190,15 @@ def test_layer_corrected_strength_is_strength_over_its_mean_under_permutation():
     total, draws = np.zeros(len(LAYER)), 4000
     for _ in range(draws):
         drawn = weights.copy()
-        for one in np.unique(pair):
-            there = (pair == one) & feasible(NODES)
+        for item in np.unique(pair):
+            there = (pair == item) & feasible(NODES)
             drawn[there] = rng.permutation(weights[there])
         total += np.nansum(drawn, axis=1)
     sends = feasible(NODES).any(axis=1)
     expected = np.nansum(weights, axis=1)[sends] * draws / total[sends]
-    found = layer_corrected(weights, LAYER, "out")
-    assert np.isnan(found[~sends]).all()
-    np.testing.assert_allclose(found[sends], expected, rtol=0.03)
+    corrected = layer_corrected(weights, LAYER, "out")
+    assert np.isnan(corrected[~sends]).all()
+    np.testing.assert_allclose(corrected[sends], expected, rtol=0.03)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -219,14 +219,14 @@ def test_the_tail_is_fitted_as_the_powerlaw_library_does(draw, seed):
         sample, xmin=np.sort(sample)[200], parameter_ranges={"alpha": [1, None]}, verbose=0
     )
     for name, distribution in (("power_law", "power law"), ("lognormal", "log-normal")):
-        found = tail.ratios(sample.reshape(1, 20, 20), distribution)
+        fitted = tail.ratios(sample.reshape(1, 20, 20), distribution)
         library = getattr(fit, name)
         if name == "lognormal" and not -20 < library.mu < 20:
             continue  # its density is normalised by a tail too small for its arithmetic
         total, _ = fit.distribution_compare(name, "exponential", normalized_ratio=False)
         normalised, _ = fit.distribution_compare(name, "exponential", normalized_ratio=True)
-        np.testing.assert_allclose(found.mean, total / 200, rtol=1e-3, atol=1e-4)
-        np.testing.assert_allclose(found.z, normalised, rtol=1e-2, atol=1e-2)
+        np.testing.assert_allclose(fitted.mean, total / 200, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(fitted.z, normalised, rtol=1e-2, atol=1e-2)
 
 
 def test_tails_are_told_apart():
@@ -235,8 +235,8 @@ def test_tails_are_told_apart():
     shape = (200, 20, 20)
     heavy, light = rng.pareto(1.5, shape) + 1, rng.random(shape)
     exponential = rng.exponential(1, shape)
-    for found, sign in ((heavy, 1), (light, -1)):
-        assert (np.sign(tail.ratios(found, "power law").mean) == sign).mean() > 0.95
+    for sample_ratio, sign in ((heavy, 1), (light, -1)):
+        assert (np.sign(tail.ratios(sample_ratio, "power law").mean) == sign).mean() > 0.95
     # The exponential is among both: a power law is always worse there, rarely surely better.
     z = tail.ratios(exponential, "power law").z
     assert (z > 1.64).mean() < 0.05
@@ -271,10 +271,10 @@ def test_a_cycle_is_refused():
 def test_many_graphs_are_computed_as_each_alone():
     weights = random_weights(0, graphs=700)
     for name in ("betweenness", "modularity", "authorities", "tail_lognormal"):
-        found = metric(name, weights)
+        values = metric(name, weights)
         for at in (0, 350, 699):
             alone = metric(name, weights[at : at + 1])[0]
-            np.testing.assert_allclose(found[at], alone, rtol=1e-12, atol=1e-15)
+            np.testing.assert_allclose(values[at], alone, rtol=1e-12, atol=1e-15)
 
 
 def test_an_unknown_metric_is_told_the_nearest():

@@ -66,19 +66,19 @@ def test_what_transformers_does_not_load_is_said_and_measured(tmp_path):
     in_parts(tmp_path / "in" / "step1")
     (tmp_path / "in" / "step1" / "model.safetensors.index.json").unlink()
     tree = run(plan_for(tmp_path / "in"), tmp_path / "out", jobs=1, progress=quiet).tree
-    said = json.loads(tree.attrs["parity"])
-    assert said["difference"] is None
-    assert said["problem"].startswith("transformers fails: ")
+    recorded = json.loads(tree.attrs["parity"])
+    assert recorded["difference"] is None
+    assert recorded["problem"].startswith("transformers fails: ")
     assert (tree["status"] == "ok").all()
 
 
 def test_the_result_says_it_of_the_first_checkpoint_however_it_was_measured(checkpoints, tmp_path):
     plan = plan_for(checkpoints)
     whole = run(plan, tmp_path / "whole", jobs=2, progress=quiet)
-    said = json.loads(whole.tree.attrs["parity"])
-    assert said["checkpoint"] == "step0"
-    assert said["difference"] < 1e-4 * said["scale"]
-    assert said["transformers"] == parity.TRANSFORMERS
+    recorded = json.loads(whole.tree.attrs["parity"])
+    assert recorded["checkpoint"] == "step0"
+    assert recorded["difference"] < 1e-4 * recorded["scale"]
+    assert recorded["transformers"] == parity.TRANSFORMERS
     (tmp_path / "whole" / "checkpoints" / "step0.nc").unlink()
     again = run(plan, tmp_path / "whole", jobs=1, progress=quiet)
     shards = [tmp_path / "1", tmp_path / "2"]

@@ -100,8 +100,8 @@ def test_transitions_explain_more_than_the_best_jumps_and_leave_levels(seed, cou
 
 def test_the_advantage_is_the_logarithm_of_the_residuals_ratio():
     features = noise(3)
-    found = segment(features)
-    for k, transitions in enumerate(found.transitions, 1):
+    segments = segment(features)
+    for k, transitions in enumerate(segments.transitions, 1):
         smooth = smooth_curve(features, 2 * k, noise_left(features))
         np.testing.assert_allclose(curve(features, 2 * k), smooth, atol=1e-7)
         left = [
@@ -109,8 +109,8 @@ def test_the_advantage_is_the_logarithm_of_the_residuals_ratio():
             np.square(features - levels(features, transitions)).sum(axis=0),
         ]
         expected = (np.log(left[0] / left[1]) / 2).mean() - 0.02 * k
-        assert found.advantage[k - 1] == pytest.approx(expected, abs=1e-5)
-    assert found.number == 1 + np.argmax(found.advantage - 0.04 * np.arange(1, 5))
+        assert segments.advantage[k - 1] == pytest.approx(expected, abs=1e-5)
+    assert segments.number == 1 + np.argmax(segments.advantage - 0.04 * np.arange(1, 5))
 
 
 def test_many_series_are_searched_as_one_is():
@@ -127,10 +127,10 @@ def test_a_line_has_no_advantage_for_levels_and_a_step_and_a_ramp_between_levels
     step = standardised((np.arange(60) >= 25)[:, None] * np.ones(5))
     ramp = standardised(np.clip((np.arange(60) - 19) / 6, 0, 1)[:, None] * np.ones(5))
     for features, expected in (step, (25, 25)), (ramp, (20, 25)):
-        found = segment(features)
-        assert found.transitions[0] == (expected,)
-        assert found.advantage.argmax() == 0
-        assert found.advantage[0] > 0.1
+        segments = segment(features)
+        assert segments.transitions[0] == (expected,)
+        assert segments.advantage.argmax() == 0
+        assert segments.advantage[0] > 0.1
     assert boundaries(((20, 25), (30, 30))) == (23, 30)
 
 
@@ -184,14 +184,14 @@ def test_how_many_phases_a_film_has_room_for():
 
 def test_planted_phases_are_found():
     film = phased(np.random.default_rng(5), base=template(checkpoints=143))
-    found = find_phases(film, np.random.default_rng(0), 99)
-    assert found.count == 3
-    assert found.p_value <= 0.05
+    phases = find_phases(film, np.random.default_rng(0), 99)
+    assert phases.count == 3
+    assert phases.p_value <= 0.05
     # What is learnt in the film rises from each phase to the next.
     jumps = np.argsort(-np.abs(np.diff(film.readout("logit_difference"))))[:2] + 1
-    assert np.abs(np.sort(jumps) - found.boundaries).max() <= 2
-    assert (found.lower <= found.boundaries).all()
-    assert (found.boundaries <= found.upper).all()
+    assert np.abs(np.sort(jumps) - phases.boundaries).max() <= 2
+    assert (phases.lower <= phases.boundaries).all()
+    assert (phases.boundaries <= phases.upper).all()
 
 
 @pytest.mark.parametrize(("reached", "count"), [(4, 3), (5, 1)])
@@ -203,8 +203,8 @@ def test_phases_are_found_up_to_a_p_value_of_one_in_twenty(reached, count, monke
     lower = (best - price).max() + price - 1e-6  # a higher advantage, of more transitions
     drawn = np.where(np.arange(99)[:, None] < reached, best, lower)
     monkeypatch.setattr("cntbench.dynamics.segments.advantages", lambda features: drawn)
-    found = find_phases(film, np.random.default_rng(0), 99)
-    assert (found.p_value, found.count) == ((1 + reached) / 100, count)
+    phases = find_phases(film, np.random.default_rng(0), 99)
+    assert (phases.p_value, phases.count) == ((1 + reached) / 100, count)
 
 
 def test_levels_that_a_smooth_curve_fits_better_are_no_phases(monkeypatch):
@@ -222,9 +222,9 @@ def test_boundaries_lie_in_95_of_100_resampled_transitions(way, monkeypatch):
     assert (ends[:, 1] > ends[:, 0]).all()
     moved = ends + way * (np.arange(101)[:, None, None] // 4 + 1)
     monkeypatch.setattr("cntbench.dynamics.segments.best_transitions", lambda *arguments: moved)
-    found = find_phases(film, np.random.default_rng(0), 101)
-    np.testing.assert_array_equal(found.lower, ends[:, 0] - 25 * (way < 0))
-    np.testing.assert_array_equal(found.upper, ends[:, 1] + 25 * (way > 0))
+    phases = find_phases(film, np.random.default_rng(0), 101)
+    np.testing.assert_array_equal(phases.lower, ends[:, 0] - 25 * (way < 0))
+    np.testing.assert_array_equal(phases.upper, ends[:, 1] + 25 * (way > 0))
 
 
 def test_residuals_are_resampled_in_blocks(monkeypatch):
@@ -250,10 +250,10 @@ def test_residuals_are_resampled_in_blocks(monkeypatch):
 
 
 def test_a_film_without_phases_has_none_and_says_how_sure():
-    found = find_phases(frozen(np.random.default_rng(0), template()), np.random.default_rng(0), 99)
-    assert found.count == 1
-    assert found.names == ("",)
-    assert 0.05 < found.p_value <= 1
+    phases = find_phases(frozen(np.random.default_rng(0), template()), np.random.default_rng(0), 99)
+    assert phases.count == 1
+    assert phases.names == ("",)
+    assert 0.05 < phases.p_value <= 1
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 15])
@@ -261,10 +261,10 @@ def test_a_film_that_is_too_short_has_no_phases(count):
     film = planted(np.random.default_rng(0), base=template(checkpoints=40)).film
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = find_phases(film.take(slice(count)), np.random.default_rng(0), 9)
-    assert (found.count, found.names, len(found.advantage)) == (1, ("",), 0)
-    assert np.isnan(found.p_value)
-    assert found.features.shape == (count, len(FEATURES))
+        phases = find_phases(film.take(slice(count)), np.random.default_rng(0), 9)
+    assert (phases.count, phases.names, len(phases.advantage)) == (1, ("",), 0)
+    assert np.isnan(phases.p_value)
+    assert phases.features.shape == (count, len(FEATURES))
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3])
@@ -273,9 +273,9 @@ def test_a_film_of_equal_graphs_has_no_phases_and_no_warnings(weight):
     film = base.with_weights(np.where(np.isnan(base.weights), np.nan, weight))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = find_phases(film, np.random.default_rng(0), 9)
-    assert found.count == 1
-    assert (found.features == 0).all()
+        phases = find_phases(film, np.random.default_rng(0), 9)
+    assert phases.count == 1
+    assert (phases.features == 0).all()
 
 
 def test_the_trajectory_is_of_the_neighbours():
@@ -400,18 +400,18 @@ def test_boundaries_are_held_against_the_readouts_steepest_change(change):
     readouts = np.zeros_like(base.readouts)
     readouts[known_readouts().index("accuracy"), 50:] = change
     readouts[known_readouts().index("cross_entropy")] = np.nan
-    found = align(replace(base, readouts=readouts), phases_at(30, 52))
+    alignment = align(replace(base, readouts=readouts), phases_at(30, 52))
     place = known_readouts().index("accuracy")
-    middle = found["readout_step"][place]
+    middle = alignment["readout_step"][place]
     assert 450 <= middle <= 500
     np.testing.assert_allclose(
-        found["readout_distance"][place], np.array([29.5, 51.5]) - middle / 10
+        alignment["readout_distance"][place], np.array([29.5, 51.5]) - middle / 10
     )
     for name in ("cross_entropy", "logit_difference"):
-        assert np.isnan(found["readout_step"][known_readouts().index(name)])
-    nearest = np.abs(found["readout_distance"][place]).min()
+        assert np.isnan(alignment["readout_step"][known_readouts().index(name)])
+    nearest = np.abs(alignment["readout_distance"][place]).min()
     near = [min(abs(at + 4 - 29.5), abs(at + 4 - 51.5)) <= nearest for at in range(92)]
-    assert found["readout_chance"][place] == np.mean(near)
+    assert alignment["readout_chance"][place] == np.mean(near)
     assert np.isnan(align(replace(base, readouts=readouts), phases_at())["readout_chance"]).all()
 
 
@@ -422,11 +422,11 @@ def test_the_window_itself_is_among_those_as_near_to_a_boundary(checkpoints, jum
     readouts = base.readouts + np.clip(np.arange(checkpoints) - jump, 0, 3)
     size = window(base)
     for boundary in range(5, 25):
-        found = align(replace(base, readouts=readouts), phases_at(boundary))
+        alignment = align(replace(base, readouts=readouts), phases_at(boundary))
         starts = np.arange(checkpoints - size)
         apart = np.abs(starts + size / 2 - (boundary - 0.5))
-        chance = np.mean(apart <= np.abs(found["readout_distance"][0, 0]))
-        assert found["readout_chance"][0] == chance >= 1 / len(starts)
+        chance = np.mean(apart <= np.abs(alignment["readout_distance"][0, 0]))
+        assert alignment["readout_chance"][0] == chance >= 1 / len(starts)
 
 
 def test_a_further_transition_raises_the_advantage_by_four_hundredths():

@@ -75,8 +75,8 @@ def test_the_power_of_pools_follows_from_a_simulated_power(films, found):
     """Where a film shows the effect clearly, or is like the null model."""
     rng = np.random.default_rng(0)
     power = found + (1 - found) * 0.05
-    one = film_result(0.0, np.maximum(rng.standard_normal(99), 0), power=power)
-    assert pool_tests([one] * films, 1.0).power == pytest.approx(
+    single = film_result(0.0, np.maximum(rng.standard_normal(99), 0), power=power)
+    assert pool_tests([single] * films, 1.0).power == pytest.approx(
         rate(films, 99, 0.0, found=found), abs=0.07
     )
 
@@ -109,14 +109,14 @@ def test_the_power_of_pools_is_how_often_they_find_the_effect(films, null_scatte
     for effect in (0.7, pooled(1.0).detectable):
         reached = 99 * norm.sf((effect + max(scatter, 1) * pools) / null_scatter)
         mid_p_values = (0.5 + reached.round()) / 100
-        found = norm.isf(mid_p_values).sum(axis=1) >= norm.isf(0.05) * np.sqrt(films)
-        assert pooled(effect).power == pytest.approx(found.mean(), abs=0.03)
+        result = norm.isf(mid_p_values).sum(axis=1) >= norm.isf(0.05) * np.sqrt(films)
+        assert pooled(effect).power == pytest.approx(result.mean(), abs=0.03)
     assert pooled(effect).power == pytest.approx(0.8, abs=0.005)
 
 
 def test_a_simulated_power_says_nothing_of_other_effects():
-    one = film_result(0.0, np.zeros(99))
-    assert np.isnan(pool_tests([one] * 3, 1.0).detectable)
+    single = film_result(0.0, np.zeros(99))
+    assert np.isnan(pool_tests([single] * 3, 1.0).detectable)
 
 
 def test_the_smallest_p_value_of_a_pool_is_that_of_films_that_no_draw_reaches():

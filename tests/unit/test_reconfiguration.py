@@ -22,11 +22,11 @@ def test_pairs_are_turned_round_as_a_loop_counts_them():
     rng = np.random.default_rng(0)
     before, after = rng.integers(0, 4, (2, 20, 7)).astype(float)
     before[:, 3] = np.nan
-    found = reversed_share(before, after)
-    for one, a, b in zip(found, before, after, strict=True):
+    share = reversed_share(before, after)
+    for item, a, b in zip(share, before, after, strict=True):
         pairs = [(i, j) for i in range(7) for j in range(i) if 3 not in (i, j)]
         expected = sum((a[i] - a[j]) * (b[i] - b[j]) < 0 for i, j in pairs) / len(pairs)
-        assert one == pytest.approx(expected)
+        assert item == pytest.approx(expected)
 
 
 def test_pairs_at_the_ends():
@@ -39,9 +39,9 @@ def test_pairs_at_the_ends():
 
 def test_changes_are_between_means_over_windows():
     film = planted(np.random.default_rng(0), base=SHORT).film
-    found = reconfigurations(film, np.random.default_rng(1), 5)
+    changes = reconfigurations(film, np.random.default_rng(1), 5)
     for role in ROLES:
-        change = found[role].change
+        change = changes[role].change
         assert np.isnan(change[0])
         for at in (1, 2, 11, 29):
             before = film.weights[max(0, at - WINDOW) : at].mean(axis=0)
@@ -54,34 +54,34 @@ def test_planted_gatherers_reconfigure_at_the_emergence_and_spreaders_do_not():
     for seed in range(3):
         rng = np.random.default_rng(seed)
         made = planted(rng, base=template(), emergence=600, exploration=0)
-        found = reconfigurations(made.film, rng, 200)
-        at = made.film.step[found["gatherer"].reconfigures == 1]
+        changes = reconfigurations(made.film, rng, 200)
+        at = made.film.step[changes["gatherer"].reconfigures == 1]
         assert len(at) > 0
         assert (abs(at - 600) <= 48).all()
-        assert not (found["spreader"].reconfigures == 1).any()
+        assert not (changes["spreader"].reconfigures == 1).any()
 
 
 def test_the_level_is_kept_on_frozen_films():
     films, rng = 40, np.random.default_rng(0)
     wrong = dict.fromkeys(ROLES, 0)
     for _ in range(films):
-        found = reconfigurations(frozen(rng, SHORT), rng, 100)
+        changes = reconfigurations(frozen(rng, SHORT), rng, 100)
         for role in ROLES:
-            wrong[role] += bool((found[role].reconfigures == 1).any())
+            wrong[role] += bool((changes[role].reconfigures == 1).any())
     for role in ROLES:
         assert binom.sf(wrong[role] - 1, films, LEVEL) > 1e-3
 
 
 def test_a_run_of_significant_checkpoints_has_one_peak():
     values = np.array([np.nan, 1, 5, 7, 7, 0, 6, 9, 2])
-    found = module._peaks(values, values >= 5)
-    np.testing.assert_array_equal(found, [np.nan, 0, 0, 1, 0, 0, 0, 1, 0])
+    peaks = module._peaks(values, values >= 5)
+    np.testing.assert_array_equal(peaks, [np.nan, 0, 0, 1, 0, 0, 0, 1, 0])
 
 
 def test_p_values_are_those_of_the_largest_change_anywhere():
     standardised = np.array([[np.nan, 2.0, 3.0], [np.nan, 2.5, 0.0], [np.nan, 0.0, 1.0]])
-    found = module._largest_anywhere(standardised)
-    np.testing.assert_allclose(found, [np.nan, 2 / 3, 1 / 3])
+    largest = module._largest_anywhere(standardised)
+    np.testing.assert_allclose(largest, [np.nan, 2 / 3, 1 / 3])
 
 
 def test_changes_are_standardised_by_the_draws_or_by_one_pair():
@@ -96,12 +96,12 @@ def test_changes_are_standardised_by_the_draws_or_by_one_pair():
         mean = sum(changes[:, at]) / 10
         deviation = np.sqrt(sum((changes[:, at] - mean) ** 2) / 10)
         standardised[:, at] = (changes[:, at] - mean) / max(deviation, 1 / 3)  # pairs of three
-    found = module._reconfiguration(changes, strengths)
-    np.testing.assert_array_equal(found.change, changes[0])
-    np.testing.assert_allclose(found.noise, changes.mean(axis=0))
-    np.testing.assert_allclose(found.noise_deviation, changes.std(axis=0))
-    np.testing.assert_allclose(found.p_value, module._largest_anywhere(standardised))
-    assert len(set(found.p_value[1:])) > 2
+    change = module._reconfiguration(changes, strengths)
+    np.testing.assert_array_equal(change.change, changes[0])
+    np.testing.assert_allclose(change.noise, changes.mean(axis=0))
+    np.testing.assert_allclose(change.noise_deviation, changes.std(axis=0))
+    np.testing.assert_allclose(change.p_value, module._largest_anywhere(standardised))
+    assert len(set(change.p_value[1:])) > 2
 
 
 def test_the_noise_of_a_change_is_at_the_mean_standard_errors_of_both_windows():
@@ -116,11 +116,11 @@ def test_the_noise_of_a_change_is_at_the_mean_standard_errors_of_both_windows():
         shape, scale = (graph / error) ** 2, error**2 / graph
         noisy = rng.gamma(np.nan_to_num(shape, nan=1), np.nan_to_num(scale), (400, *graph.shape))
         measured.append(np.where(film.feasible, noisy, np.nan))
-    found = reconfigurations(film, np.random.default_rng(2), 400)
+    changes = reconfigurations(film, np.random.default_rng(2), 400)
     for role in ROLES:
         expected = reversed_share(*(strength(w, film.layer, role) for w in measured))
-        assert found[role].noise[at] == pytest.approx(expected.mean(), rel=0.05)
-        assert found[role].noise_deviation[at] == pytest.approx(expected.std(), rel=0.15)
+        assert changes[role].noise[at] == pytest.approx(expected.mean(), rel=0.05)
+        assert changes[role].noise_deviation[at] == pytest.approx(expected.std(), rel=0.15)
 
 
 def test_draws_in_batches_are_the_same_draws(monkeypatch):
@@ -134,10 +134,10 @@ def test_draws_in_batches_are_the_same_draws(monkeypatch):
 
 def test_without_draws_only_the_change_is_defined():
     film = planted(np.random.default_rng(0), base=SHORT).film
-    found = reconfigurations(film, np.random.default_rng(0), 0)["gatherer"]
-    assert not np.isnan(found.change[1:]).any()
+    changes = reconfigurations(film, np.random.default_rng(0), 0)["gatherer"]
+    assert not np.isnan(changes.change[1:]).any()
     for name in ("noise", "noise_deviation", "p_value", "reconfigures"):
-        assert np.isnan(getattr(found, name)).all()
+        assert np.isnan(getattr(changes, name)).all()
 
 
 @pytest.mark.parametrize("case", ["zero", "constant", "no errors", "one checkpoint", "none"])
@@ -151,11 +151,11 @@ def test_special_films_without_warnings(case):
         film = dataclasses.replace(film, errors=film.errors * np.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = reconfigurations(film, np.random.default_rng(0), 20)["spreader"]
+        changes = reconfigurations(film, np.random.default_rng(0), 20)["spreader"]
     if case == "constant":
-        np.testing.assert_array_equal(found.change[1:], 0)
-        assert (found.p_value[1:] == 1).all()
+        np.testing.assert_array_equal(changes.change[1:], 0)
+        assert (changes.p_value[1:] == 1).all()
     else:
-        assert np.isnan(found.p_value).all()
+        assert np.isnan(changes.p_value).all()
     if case == "no errors":
-        assert not np.isnan(found.change[1:]).any()
+        assert not np.isnan(changes.change[1:]).any()

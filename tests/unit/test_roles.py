@@ -26,15 +26,15 @@ def naive(weights: np.ndarray, layer: np.ndarray, role: str) -> np.ndarray:
     blocks: dict[tuple[int, int], list[float]] = {}
     for i, j in edges:
         blocks.setdefault((layer[i], layer[j]), []).append(weights[i, j])
-    found = np.full(n, np.nan)
+    values = np.full(n, np.nan)
     for k in range(n):
         own = [(i, j) for i, j in edges if k == (i if role == "spreader" else j)]
         expected = sum(
             sum(blocks[layer[i], layer[j]]) / len(blocks[layer[i], layer[j]]) for i, j in own
         )
         if expected > 0:
-            found[k] = sum(weights[e] for e in own) / expected
-    return found
+            values[k] = sum(weights[e] for e in own) / expected
+    return values
 
 
 @st.composite
@@ -57,31 +57,31 @@ def test_strength_agrees_with_a_plain_loop(role, graph):
     weights, layer = graph
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = roles.strength(weights, layer, role)
-    np.testing.assert_allclose(found, naive(weights, layer, role), rtol=1e-9)
+        strengths = roles.strength(weights, layer, role)
+    np.testing.assert_allclose(strengths, naive(weights, layer, role), rtol=1e-9)
 
 
 @every_role
 def test_leading_dims_are_kept(role):
     film = planted(np.random.default_rng(0), base=template(checkpoints=3)).film
-    found = roles.strength(film.weights, film.layer, role)
+    strengths = roles.strength(film.weights, film.layer, role)
     errors = roles.error(film.weights, film.errors, film.layer, role)
     for i in range(3):
-        one = roles.strength(film.weights[i], film.layer, role)
-        np.testing.assert_allclose(found[i], one, rtol=1e-12)
-        one = roles.error(film.weights[i], film.errors[i], film.layer, role)
-        np.testing.assert_allclose(errors[i], one, rtol=1e-12)
+        values = roles.strength(film.weights[i], film.layer, role)
+        np.testing.assert_allclose(strengths[i], values, rtol=1e-12)
+        values = roles.error(film.weights[i], film.errors[i], film.layer, role)
+        np.testing.assert_allclose(errors[i], values, rtol=1e-12)
 
 
 @every_role
 def test_one_is_the_expectation_under_the_null_of_layers(role):
     film = planted(np.random.default_rng(0), base=template(checkpoints=1)).film
     drawn = layer_pairs.draw(film, np.random.default_rng(1), 4000)[:, 0]
-    found = roles.strength(drawn, film.layer, role)
-    has = ~np.isnan(found[0])
+    strengths = roles.strength(drawn, film.layer, role)
+    has = ~np.isnan(strengths[0])
     assert (~has).sum() == 5, "a layer without edges has no role"
-    scatter = found[:, has].std(axis=0) / np.sqrt(4000)
-    assert (abs(found[:, has].mean(axis=0) - 1) < 5 * scatter).all()
+    scatter = strengths[:, has].std(axis=0) / np.sqrt(4000)
+    assert (abs(strengths[:, has].mean(axis=0) - 1) < 5 * scatter).all()
 
 
 @every_role
@@ -90,9 +90,9 @@ def test_layers_alone_make_no_role(role):
     film = template(checkpoints=1)
     level = np.random.default_rng(0).lognormal(0, 1, (3, 3))
     weights = np.where(film.feasible, level[film.layer[:, None], film.layer], np.nan)
-    found = roles.strength(weights, film.layer, role)
-    np.testing.assert_allclose(found[~np.isnan(found)], 1)
-    ranks = roles.rank(found)
+    strengths = roles.strength(weights, film.layer, role)
+    np.testing.assert_allclose(strengths[~np.isnan(strengths)], 1)
+    ranks = roles.rank(strengths)
     assert set(ranks[~np.isnan(ranks)]) == {5.5}
     assert set(roles.top(ranks)[~np.isnan(ranks)]) == {1}
 
@@ -105,26 +105,26 @@ def test_error_is_that_of_errors_correlated_within_a_component(role):
     common = rng.standard_normal((20_000, len(film.layer)))
     common = common[:, :, None] if role == "spreader" else common[:, None, :]
     drawn = roles.strength(weights + errors * common, film.layer, role)
-    found = roles.error(weights, errors, film.layer, role)
-    has = ~np.isnan(found)
-    np.testing.assert_allclose(drawn.std(axis=0)[has], found[has], rtol=0.03)
+    error = roles.error(weights, errors, film.layer, role)
+    has = ~np.isnan(error)
+    np.testing.assert_allclose(drawn.std(axis=0)[has], error[has], rtol=0.03)
 
 
 @every_role
 def test_an_undefined_error_makes_the_error_undefined(role):
     film = planted(np.random.default_rng(0), base=template(checkpoints=1)).film
-    found = roles.error(film.weights[0], film.errors[0] * np.nan, film.layer, role)
-    assert np.isnan(found).all()
+    errors = roles.error(film.weights[0], film.errors[0] * np.nan, film.layer, role)
+    assert np.isnan(errors).all()
 
 
 def test_a_graph_without_influence_has_no_roles():
     film = template(checkpoints=1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = roles.strength(film.weights, film.layer, "spreader")
+        strengths = roles.strength(film.weights, film.layer, "spreader")
         errors = roles.error(film.weights, film.errors, film.layer, "spreader")
-        members = roles.top(roles.rank(found))
-    for values in (found, errors, members):
+        members = roles.top(roles.rank(strengths))
+    for values in (strengths, errors, members):
         assert np.isnan(values).all()
 
 
@@ -145,8 +145,8 @@ def test_entries_and_exits():
 
 def test_planted_spreaders_lead_their_layer_throughout():
     made = planted(np.random.default_rng(0), base=template())
-    found = roles.strength(made.film.weights, made.film.layer, "spreader")
+    strengths = roles.strength(made.film.weights, made.film.layer, "spreader")
     for layer in (0, 1):
         members = np.flatnonzero(made.film.layer == layer)
         leader = members[made.spreaders[members].argmax()]
-        assert (found[:, members].argmax(axis=1) == leader - members[0]).mean() > 0.95
+        assert (strengths[:, members].argmax(axis=1) == leader - members[0]).mean() > 0.95

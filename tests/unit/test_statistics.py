@@ -91,11 +91,11 @@ def value(statistic: Statistic, of: Film) -> float:
 
 def test_the_gap_over_lags_is_that_of_the_claim_at_its_lag():
     film = planted(np.random.default_rng(1), base=template(checkpoints=42)).film
-    found = stability_gap.over_lags(film)
+    gaps = stability_gap.over_lags(film)
     short = stability_gap.over_lags(film.take(slice(FEWEST)))
     assert np.isfinite(short[:, 0]).all()
     assert np.isnan(short[:, 1:]).all()
-    for lag, (mean, lower, upper) in zip(stability_gap.LAGS, found, strict=True):
+    for lag, (mean, lower, upper) in zip(stability_gap.LAGS, gaps, strict=True):
         apart = max(1, round(lag * 42))
         gap = stability(film, "spreader", "peers", apart) - stability(
             film, "gatherer", "peers", apart
@@ -110,51 +110,53 @@ def test_the_gap_over_lags_is_that_of_the_claim_at_its_lag():
 
 
 def test_every_statistic_is_tried():
-    assert {type(one).__module__.rsplit(".", 1)[1] for one in SHIPPED} == set(room("statistic"))
+    assert {type(shipped).__module__.rsplit(".", 1)[1] for shipped in SHIPPED} == set(
+        room("statistic")
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_values_lie_within_a_statistics_limits(seed):
-    one = film(seed, 40)
-    shuffled = one.with_weights(time_order.draw(one, rng(seed)))
-    found = [value(memory.Parameters(), of) for of in (one, shuffled)]
+    example = film(seed, 40)
+    shuffled = example.with_weights(time_order.draw(example, rng(seed)))
+    results = [value(memory.Parameters(), of) for of in (example, shuffled)]
     lowest, highest = memory.Parameters.limits
-    assert lowest <= min(found) < max(found) <= highest
+    assert lowest <= min(results) < max(results) <= highest
 
 
 @every_statistic
 def test_scaling_all_weights_changes_nothing(statistic):
-    one = film()
+    example = film()
     for factor in (7, 2.0**-40, 2.0**40):
-        scaled = replace(one, weights=one.weights * factor, errors=one.errors * factor)
-        np.testing.assert_allclose(statistic.series(one), statistic.series(scaled), rtol=1e-6)
+        scaled = replace(example, weights=example.weights * factor, errors=example.errors * factor)
+        np.testing.assert_allclose(statistic.series(example), statistic.series(scaled), rtol=1e-6)
 
 
 @every_statistic
 def test_relabelling_peers_changes_nothing(statistic):
-    one = film()
-    order = np.arange(len(one.names))
+    example = film()
+    order = np.arange(len(example.names))
     order[:3] = 2, 0, 1  # heads of layer 0
     order[5:7] = 6, 5  # and of layer 1
     relabelled = replace(
-        one,
-        weights=one.weights[:, order][:, :, order],
-        errors=one.errors[:, order][:, :, order],
-        names=tuple(one.names[i] for i in order),
+        example,
+        weights=example.weights[:, order][:, :, order],
+        errors=example.errors[:, order][:, :, order],
+        names=tuple(example.names[i] for i in order),
     )
-    np.testing.assert_allclose(value(statistic, one), value(statistic, relabelled))
+    np.testing.assert_allclose(value(statistic, example), value(statistic, relabelled))
 
 
 @every_statistic
 def test_the_film_is_not_changed(statistic):
-    one = film()
-    before = one.weights.copy(), one.readouts.copy()
-    series = statistic.series(one)
+    example = film()
+    before = example.weights.copy(), example.readouts.copy()
+    series = statistic.series(example)
     for null in statistic.own_nulls:
-        statistic.draws(one, null, rng(), 5)
+        statistic.draws(example, null, rng(), 5)
     statistic.bounds(series, rng().standard_normal(50))
-    np.testing.assert_array_equal(one.weights, before[0])
-    np.testing.assert_array_equal(one.readouts, before[1])
+    np.testing.assert_array_equal(example.weights, before[0])
+    np.testing.assert_array_equal(example.readouts, before[1])
 
 
 @every_statistic
@@ -170,10 +172,10 @@ def test_films_in_which_nothing_happens_are_answered_or_not_without_warnings(sta
 
 @every_statistic
 def test_the_interval_holds_the_value(statistic):
-    one = film()
-    series = statistic.series(one)
+    example = film()
+    series = statistic.series(example)
     drawn = (
-        statistic.draws(one, next(iter(statistic.own_nulls)), rng(), 99)
+        statistic.draws(example, next(iter(statistic.own_nulls)), rng(), 99)
         if statistic.own_nulls
         else np.zeros(99)
     )
@@ -183,23 +185,23 @@ def test_the_interval_holds_the_value(statistic):
 
 @every_statistic
 def test_draws_depend_on_the_seed_alone(statistic):
-    one = film()
+    example = film()
     for null in statistic.own_nulls:
-        first, again = (statistic.draws(one, null, rng(4), 9) for _ in range(2))
+        first, again = (statistic.draws(example, null, rng(4), 9) for _ in range(2))
         np.testing.assert_array_equal(first, again)
         assert len(first) == 9
 
 
 def test_memory_compares_neighbours_with_checkpoints_half_a_film_apart():
-    one = film(checkpoints=21)
-    edges = one.weights[:, one.feasible]
+    example = film(checkpoints=21)
+    edges = example.weights[:, example.feasible]
 
     def distances(lag):
         pairs = zip(edges, edges[lag:], strict=False)
         return [1 - np.minimum(a, b).sum() / np.maximum(a, b).sum() for a, b in pairs]
 
     expected = 1 - np.array(distances(1)) / np.mean(distances(10))
-    np.testing.assert_allclose(memory.Parameters().series(one), expected)
+    np.testing.assert_allclose(memory.Parameters().series(example), expected)
 
 
 def test_memory_of_an_exchangeable_film_is_none_and_of_a_slow_one_is_nearly_all():
@@ -216,43 +218,45 @@ def test_memory_of_an_exchangeable_film_is_none_and_of_a_slow_one_is_nearly_all(
 
 @pytest.mark.parametrize(("role", "axis"), [("spreader", 2), ("gatherer", 1)])
 def test_rank_stability_among_all_is_kendalls_of_all_strengths(role, axis):
-    one = film()
-    able = one.feasible.any(axis=axis - 1)
-    strength = np.nansum(one.weights, axis=axis)[:, able]
+    example = film()
+    able = example.feasible.any(axis=axis - 1)
+    strength = np.nansum(example.weights, axis=axis)[:, able]
     taus = [stats.kendalltau(strength[at], strength[at + 8])[0] for at in range(30, 52)]
     statistic = rank_stability.Parameters(role=role, among="all", lag=0.125)
-    np.testing.assert_allclose(statistic.series(one), taus)
+    np.testing.assert_allclose(statistic.series(example), taus)
 
 
 def test_rank_stability_is_of_the_end_of_the_film():
-    one = film()
+    example = film()
     whole = rank_stability.Parameters(role="gatherer", among="peers", lag=0.125, last=1.0)
     late = rank_stability.Parameters(role="gatherer", among="peers", lag=0.125, last=0.5)
-    expected = stability(one, "gatherer", "peers", 8)
-    np.testing.assert_array_equal(whole.series(one), expected)
-    np.testing.assert_array_equal(late.series(one), expected[30:])
+    expected = stability(example, "gatherer", "peers", 8)
+    np.testing.assert_array_equal(whole.series(example), expected)
+    np.testing.assert_array_equal(late.series(example), expected[30:])
 
 
 def test_layers_alone_give_no_stability_among_peers():
     statistic = rank_stability.Parameters(role="spreader", among="peers", lag=0.125)
-    one = film()
-    drawn = [value(statistic, one.with_weights(layer_pairs.draw(one, rng(i)))) for i in range(50)]
+    example = film()
+    drawn = [
+        value(statistic, example.with_weights(layer_pairs.draw(example, rng(i)))) for i in range(50)
+    ]
     assert abs(np.mean(drawn)) < 0.03
-    assert value(statistic, one) > 0.9
+    assert value(statistic, example) > 0.9
 
 
 def test_the_gap_turns_round_with_the_roles():
-    one = film()
+    example = film()
     statistic = stability_gap.Parameters(lag=0.03)
-    assert value(statistic, one) > 0.1
+    assert value(statistic, example) > 0.1
     # Turned round, early layers become late ones.
     turned = replace(
-        one,
-        weights=np.swapaxes(one.weights, 1, 2)[:, ::-1, ::-1],
-        names=one.names[::-1],
-        layer=one.layer.max() - one.layer[::-1],
+        example,
+        weights=np.swapaxes(example.weights, 1, 2)[:, ::-1, ::-1],
+        names=example.names[::-1],
+        layer=example.layer.max() - example.layer[::-1],
     )
-    assert value(statistic, turned) == pytest.approx(-value(statistic, one))
+    assert value(statistic, turned) == pytest.approx(-value(statistic, example))
 
 
 @pytest.mark.parametrize(("lag", "stretches"), [(0.03, [10] * 9 + [7]), (0.1, [21] * 4 + [6])])
@@ -271,11 +275,11 @@ def test_signs_are_those_of_stretches_that_overlapping_orders_do_not_reach(lag, 
 
 def test_exchanged_roles_give_every_course_a_random_place():
     """By loops: a course is a component's share of what its peers send, or receive, on average."""
-    one, lag = film(), 3
+    example, lag = film(), 3
     courses, pairs = [], {}
     for axis, role in ((2, "spreader"), (1, "gatherer")):
-        able, group = one.feasible.any(axis=axis - 1), groups(one)
-        strength = np.nansum(one.weights, axis=axis)
+        able, group = example.feasible.any(axis=axis - 1), groups(example)
+        strength = np.nansum(example.weights, axis=axis)
         places = {}
         for component in np.flatnonzero(able):
             peers = [c for c in np.flatnonzero(able) if group[c] == group[component]]
@@ -285,7 +289,9 @@ def test_exchanged_roles_give_every_course_a_random_place():
         pairs[role] = [
             (places[a], places[b]) for a in places for b in places if a < b and group[a] == group[b]
         ]
-    drawn = stability_gap.Parameters(lag=lag / len(one)).draws(one, "exchanged_roles", rng(), 5)
+    drawn = stability_gap.Parameters(lag=lag / len(example)).draws(
+        example, "exchanged_roles", rng(), 5
+    )
     again = rng()
     for gap in drawn:
         order = again.permutation(len(courses))
@@ -314,7 +320,7 @@ def test_intervals_cover_the_mean_of_series_with_memory(count, correlation):
     series = np.zeros_like(shocks)
     for at in range(1, len(series)):
         series[at] = correlation * series[at - 1] + shocks[at]
-    bounds = np.array([mean_interval(one) for one in series[200:].T])
+    bounds = np.array([mean_interval(course) for course in series[200:].T])
     covered = ((bounds[:, 0] <= 0) & (bounds[:, 1] >= 0)).mean()
     print(f"{count} moments, correlation {correlation}: {covered:.3f}")
     assert 0.93 - 0.008 <= covered <= 0.97
@@ -341,8 +347,8 @@ def test_phases_that_explain_little_would_be_missed():
     [(0.1, 0.1, 0.5), (-0.1, 0.1, 0.97725), (0.3, 0.1, 0.02275), (0.1, 0, 1), (0.11, 0, 0)],
 )
 def test_the_power_is_that_of_a_normal_statistic_about_its_effect(needed, error, power):
-    found = memory.Parameters().power(film(), 0.1, needed, error, rng())
-    assert found == pytest.approx(power, abs=1e-5)
+    result = memory.Parameters().power(film(), 0.1, needed, error, rng())
+    assert result == pytest.approx(power, abs=1e-5)
 
 
 def test_a_series_that_does_not_vary_has_no_width():
@@ -357,22 +363,24 @@ def test_null_intervals_are_as_wide_as_the_null_distribution():
 
 
 def test_only_strengths_of_components_that_have_peers_are_compared():
-    one, statistic = film(), held_strength.Parameters(role="spreader")
-    alone = ["MLP" in name for name in one.names]
-    quiet = one.weights.copy()
+    example, statistic = film(), held_strength.Parameters(role="spreader")
+    alone = ["MLP" in name for name in example.names]
+    quiet = example.weights.copy()
     quiet[:, alone] *= 0
-    assert value(statistic, one.with_weights(quiet)) == value(statistic, one)
+    assert value(statistic, example.with_weights(quiet)) == value(statistic, example)
 
 
 def test_a_weight_of_zero_counts_as_the_smallest_other_one_where_gatekeepers_are_held():
-    one = gated(rng(), template(layers=4, heads=3, checkpoints=48))
+    example = gated(rng(), template(layers=4, heads=3, checkpoints=48))
     statistic = held_strength.Parameters(role="gatekeeper")
-    least, zero = one.weights.copy(), one.weights.copy()
-    small = rng(1).random(one.weights.shape) < 0.1
-    least[small] = np.nanmin(np.where(small, np.nan, one.weights)[24:])
+    least, zero = example.weights.copy(), example.weights.copy()
+    small = rng(1).random(example.weights.shape) < 0.1
+    least[small] = np.nanmin(np.where(small, np.nan, example.weights)[24:])
     zero[small] = 0
-    least[:, ~one.feasible] = zero[:, ~one.feasible] = np.nan
-    assert value(statistic, one.with_weights(zero)) == value(statistic, one.with_weights(least))
+    least[:, ~example.feasible] = zero[:, ~example.feasible] = np.nan
+    assert value(statistic, example.with_weights(zero)) == value(
+        statistic, example.with_weights(least)
+    )
 
 
 @pytest.mark.parametrize(
@@ -388,27 +396,27 @@ def test_a_weight_of_zero_counts_as_the_smallest_other_one_where_gatekeepers_are
 )
 def test_strengths_are_held_or_wander_or_drift(steps, expected):
     base = template(heads=12, checkpoints=144)
-    found = []
+    values = []
     for seed in range(10):
         walk = steps(rng(seed), (144, len(base.names))).cumsum(axis=0)
         weights = np.where(base.feasible, 1.0, np.nan) * np.exp(0.1 * walk)[:, :, None]
         statistic = held_strength.Parameters(role="spreader", last=1.0)
-        found.append(value(statistic, base.with_weights(weights)))
-    assert np.mean(found) == pytest.approx(expected, abs=0.25)
+        values.append(value(statistic, base.with_weights(weights)))
+    assert np.mean(values) == pytest.approx(expected, abs=0.25)
 
 
 def test_the_variance_ratio_is_its_definition():
-    one = film(checkpoints=72)
+    example = film(checkpoints=72)
     statistic = held_strength.Parameters(role="gatherer", last=1.0)
-    received = np.nansum(one.weights, axis=1) + ~one.feasible.any(axis=0)
+    received = np.nansum(example.weights, axis=1) + ~example.feasible.any(axis=0)
     stretches = np.log(received).reshape(12, 6, -1).mean(axis=1)
     far, near = 0.0, 0.0
-    for layer in np.unique(one.layer)[1:]:
-        heads = [i for i, n in enumerate(one.names) if one.layer[i] == layer and "H" in n]
+    for layer in np.unique(example.layer)[1:]:
+        heads = [i for i, n in enumerate(example.names) if example.layer[i] == layer and "H" in n]
         level = stretches[:, heads] - stretches[:, heads].mean(axis=1, keepdims=True)
         far += np.mean([np.square(level[i + 6] - level[i]).sum() for i in range(6)])
         near += np.mean([np.square(level[i + 1] - level[i]).sum() for i in range(11)])
-    assert value(statistic, one) == pytest.approx(1 - far / (6 * near))
+    assert value(statistic, example) == pytest.approx(1 - far / (6 * near))
 
 
 def test_the_variance_ratio_of_gatekeepers_is_of_the_stretches_graphs():
@@ -431,21 +439,21 @@ def test_the_variance_ratio_of_gatekeepers_is_of_the_stretches_graphs():
 @pytest.mark.parametrize("role", ["spreader", "gatekeeper"])
 def test_random_steps_have_one_sign_for_all_components(role):
     """By loops. A step is one of strengths, or of the logarithms of all weights."""
-    one = gated(rng(), template(layers=3, heads=3, checkpoints=72), size=0.3)
+    example = gated(rng(), template(layers=3, heads=3, checkpoints=72), size=0.3)
     statistic = held_strength.Parameters(role=role, last=1.0)
-    drawn = statistic.draws(one, "random_steps", rng(), 4)
-    logs = np.log(one.weights).reshape(12, 6, *one.weights.shape[1:]).mean(axis=1)
-    levels, own = statistic._levels(one), role == "spreader"
+    drawn = statistic.draws(example, "random_steps", rng(), 4)
+    logs = np.log(example.weights).reshape(12, 6, *example.weights.shape[1:]).mean(axis=1)
+    levels, own = statistic._levels(example), role == "spreader"
     shape = (4, 11, 1) if own else (4, 12, 1, 1)
-    for found, signs in zip(drawn, rng().choice([-1.0, 1.0], shape), strict=True):
+    for draw, signs in zip(drawn, rng().choice([-1.0, 1.0], shape), strict=True):
         course = [levels[0]] if own else [logs[0]]
         for at in range(1, 12):
             step = levels[at] - levels[at - 1] if own else logs[at] - logs[at - 1]
             course.append(course[-1] + step * signs[at - 1 if own else at])
-        walk = np.array(course) if own else statistic._passing(one, np.array(course))
+        walk = np.array(course) if own else statistic._passing(example, np.array(course))
         far = np.mean([np.square(walk[i + 6] - walk[i]).sum() for i in range(6)])
         near = np.mean([np.square(walk[i + 1] - walk[i]).sum() for i in range(11)])
-        assert found == pytest.approx(1 - far / (6 * near))
+        assert draw == pytest.approx(1 - far / (6 * near))
 
 
 def test_gatekeepers_of_walking_weights_are_not_held():
@@ -461,10 +469,10 @@ def test_gatekeepers_of_walking_weights_are_not_held():
 
 @pytest.mark.parametrize(("count", "length"), [(10, 3), (9, 3), (7, 7), (5, 1), (4, 9)])
 def test_blocks_are_of_neighbours_and_fill_the_series(count, length):
-    found = resampled_blocks(count, length, rng(), 400)
-    assert found.shape == (400, count)
+    blocks = resampled_blocks(count, length, rng(), 400)
+    assert blocks.shape == (400, count)
     for start in range(0, count, length):
-        block = found[:, start : start + length]
+        block = blocks[:, start : start + length]
         np.testing.assert_array_equal(np.diff(block, axis=1) % count, 1 % count)
         assert {*block[:, 0].tolist()} == {*range(count)}
 
@@ -473,8 +481,8 @@ def test_blocks_are_of_neighbours_and_fill_the_series(count, length):
 def test_an_interval_is_the_same_if_time_runs_backwards(count):
     series = rng().standard_normal((20, count)).cumsum(axis=1)
     series[:, -1] = series[:, 0]  # its lag-one correlation leaves the last value out
-    for one in series:
-        np.testing.assert_allclose(mean_interval(one), mean_interval(one[::-1]), rtol=1e-9)
+    for course in series:
+        np.testing.assert_allclose(mean_interval(course), mean_interval(course[::-1]), rtol=1e-9)
 
 
 def learning(start: int, stop: int, *, checkpoints: int = 100, error: float = 0.01) -> Film:
@@ -494,36 +502,38 @@ def with_a_gap(film: Film) -> Film:
 
 
 def test_the_juncture_is_where_a_readout_improves_most():
-    one = learning(40, 48)
-    assert window(one) == 8
-    assert juncture(one, "cross_entropy") == slice(40, 48)
-    assert window(one.take(slice(3))) == 2
-    small = replace(one, readouts=one.readouts / 999, readout_errors=one.readout_errors / 999)
+    example = learning(40, 48)
+    assert window(example) == 8
+    assert juncture(example, "cross_entropy") == slice(40, 48)
+    assert window(example.take(slice(3))) == 2
+    small = replace(
+        example, readouts=example.readouts / 999, readout_errors=example.readout_errors / 999
+    )
     assert juncture(small, "cross_entropy") == slice(40, 48)
 
 
 @pytest.mark.parametrize(("at", "counts"), [(32, False), (40, True), (48, True), (56, False)])
 def test_a_juncture_stands_out_from_the_noise_at_its_two_ends(at, counts):
-    one = learning(40, 48)
-    for error, found in ((0.59, True), (0.61, not counts)):  # its improvement is 3
-        errors = one.readout_errors * 0
+    example = learning(40, 48)
+    for error, stands_out in ((0.59, True), (0.61, not counts)):  # its improvement is 3
+        errors = example.readout_errors * 0
         errors[:, at] = error
-        noisy = replace(one, readout_errors=errors)
-        if found:
+        noisy = replace(example, readout_errors=errors)
+        if stands_out:
             assert juncture(noisy, "cross_entropy") == slice(40, 48)
         else:
             with pytest.raises(Undefined, match="within its noise"):
                 juncture(noisy, "cross_entropy")
 
 
-@pytest.mark.parametrize(("length", "found"), [(26, True), (28, False)])
-def test_a_juncture_is_three_tenths_of_the_range_or_more(length, found):
-    one = learning(20, 20 + length)  # its window holds 8 checkpoints
-    if found:
-        assert juncture(one, "cross_entropy") == slice(20, 28)
+@pytest.mark.parametrize(("length", "stands_out"), [(26, True), (28, False)])
+def test_a_juncture_is_three_tenths_of_the_range_or_more(length, stands_out):
+    example = learning(20, 20 + length)  # its window holds 8 checkpoints
+    if stands_out:
+        assert juncture(example, "cross_entropy") == slice(20, 28)
     else:
         with pytest.raises(Undefined, match="29% of its range"):
-            juncture(one, "cross_entropy")
+            juncture(example, "cross_entropy")
 
 
 def test_a_readout_that_was_not_measured_has_no_juncture():
@@ -532,7 +542,7 @@ def test_a_readout_that_was_not_measured_has_no_juncture():
 
 
 @pytest.mark.parametrize(
-    ("one", "says"),
+    ("example", "says"),
     [
         (learning(0, 99), "its steepest improvement is 8% of its range"),
         (learning(40, 48, error=1.0), "its steepest improvement is within its noise"),
@@ -546,84 +556,86 @@ def test_a_readout_that_was_not_measured_has_no_juncture():
         (learning(40, 48).take(slice(40, 42)), "needs 3 checkpoints, has 2"),
     ],
 )
-def test_what_is_no_juncture_is_said(one, says):
+def test_what_is_no_juncture_is_said(example, says):
     with pytest.raises(Undefined, match=says):
-        juncture(one, "cross_entropy")
+        juncture(example, "cross_entropy")
 
 
 def test_a_juncture_at_an_end_cannot_be_compared():
-    one = film(checkpoints=100)
+    example = film(checkpoints=100)
     statistic = juncture_contrast.Parameters(readout="cross_entropy", among="peers")
-    edge = replace(one, readouts=learning(2, 8).readouts, readout_errors=one.readout_errors)
+    edge = replace(example, readouts=learning(2, 8).readouts, readout_errors=example.readout_errors)
     with pytest.raises(Undefined, match="from step 0 to 64, is too near an end of the film"):
         statistic.series(edge)
 
 
-@pytest.mark.parametrize(("start", "found"), [(7, False), (8, True), (83, True), (84, False)])
-def test_windows_just_before_and_after_the_juncture_fit_into_the_film(start, found):
-    one = film(checkpoints=100)  # windows hold 8 transitions, so the last one starts at 91
+@pytest.mark.parametrize(("start", "result"), [(7, False), (8, True), (83, True), (84, False)])
+def test_windows_just_before_and_after_the_juncture_fit_into_the_film(start, result):
+    example = film(checkpoints=100)  # windows hold 8 transitions, so the last one starts at 91
     of = learning(start, start + 8)
-    of = replace(one, readouts=of.readouts, readout_errors=of.readout_errors)
+    of = replace(example, readouts=of.readouts, readout_errors=of.readout_errors)
     statistic = juncture_contrast.Parameters(readout="cross_entropy", among="peers")
-    with contextlib.nullcontext() if found else pytest.raises(Undefined, match="too near an end"):
+    with contextlib.nullcontext() if result else pytest.raises(Undefined, match="too near an end"):
         statistic.series(of)
 
 
 def test_the_roles_of_two_peers_change():
-    one = planted(rng(), base=template(heads=2, checkpoints=60)).film
-    pairs = [one.layer == layer for layer in np.unique(one.layer[one.feasible.any(axis=0)])]
-    heads = np.array(["H" in name for name in one.names])
-    received = np.nansum(one.weights, axis=1)
+    example = planted(rng(), base=template(heads=2, checkpoints=60)).film
+    pairs = [
+        example.layer == layer for layer in np.unique(example.layer[example.feasible.any(axis=0)])
+    ]
+    heads = np.array(["H" in name for name in example.names])
+    received = np.nansum(example.weights, axis=1)
     first = np.array([received[:, of & heads].T for of in pairs])
     share = first[:, 0] / first.sum(axis=1)
     change = np.abs(share[:, 5:] - share[:, :-5]).mean(axis=0)
     change /= change.mean()
-    found = juncture_contrast.contrasts(one, "peers", 5, "gatherer")
+    actual = juncture_contrast.contrasts(example, "peers", 5, "gatherer")
     expected = change[5:-5] - (change[:-10] + change[10:]) / 2
-    np.testing.assert_allclose(found[5:-5], expected)
+    np.testing.assert_allclose(actual[5:-5], expected)
 
 
 def test_the_contrast_is_of_the_juncture_with_its_neighbours():
-    one = film(seed=3, checkpoints=100)
+    example = film(seed=3, checkpoints=100)
     statistic = juncture_contrast.Parameters(readout="cross_entropy", among="all")
-    received = np.nansum(one.weights, axis=1)
+    received = np.nansum(example.weights, axis=1)
     share = received / received.sum(axis=1, keepdims=True)
     change = np.array([np.abs(share[t + 8] - share[t]).sum() for t in range(92)])
     change /= change.mean()
-    at = juncture(one, "cross_entropy").start
+    at = juncture(example, "cross_entropy").start
     expected = change[at] - (change[at - 8] + change[at + 8]) / 2
-    assert value(statistic, one) == pytest.approx(expected)
+    assert value(statistic, example) == pytest.approx(expected)
     assert expected > 1
-    layers = [one.layer == layer for layer in np.unique(one.layer)]
-    heads = np.array(["H" in name for name in one.names]) & one.feasible.any(axis=0)
+    layers = [example.layer == layer for layer in np.unique(example.layer)]
+    heads = np.array(["H" in name for name in example.names]) & example.feasible.any(axis=0)
     shares = [received[:, of & heads] for of in layers if (of & heads).any()]
     shares = [share / share.sum(axis=1, keepdims=True) for share in shares]
     moved = [[np.abs(share[t + 8] - share[t]).sum() for t in range(92)] for share in shares]
     change = np.mean(moved, axis=0) / np.mean(moved)
     expected = change[at] - (change[at - 8] + change[at + 8]) / 2
     statistic = juncture_contrast.Parameters(readout="cross_entropy", among="peers")
-    assert value(statistic, one) == pytest.approx(expected)
+    assert value(statistic, example) == pytest.approx(expected)
 
 
 def test_randomised_phases_keep_the_spread_of_contrasts():
-    one = film(seed=3, checkpoints=100)
+    example = film(seed=3, checkpoints=100)
     statistic = juncture_contrast.Parameters(readout="cross_entropy", among="peers")
-    contrasts = juncture_contrast.contrasts(one, "peers", window(one), "gatherer")
-    drawn = statistic.draws(one, "phase_randomised", rng(), 4000)
+    contrasts = juncture_contrast.contrasts(example, "peers", window(example), "gatherer")
+    drawn = statistic.draws(example, "phase_randomised", rng(), 4000)
     assert drawn.std() == pytest.approx(contrasts.std(), rel=0.05)
     assert abs(drawn.mean()) < 0.1
 
 
 def test_a_shift_between_layers_is_a_change_among_all_and_none_among_peers():
-    found = {"all": [], "peers": []}
+    effects = {"all": [], "peers": []}
     for seed in range(8):
-        one = layers_only(rng(seed), template(checkpoints=100))
-        quiet = replace(one, weights=one.weights / one.weights.mean(axis=0))
-        for among in found:
+        example = layers_only(rng(seed), template(checkpoints=100))
+        quiet = replace(example, weights=example.weights / example.weights.mean(axis=0))
+        for among in effects:
             series = juncture_contrast.contrasts(quiet, among, 8, "gatherer")
-            at = juncture(one, "cross_entropy").start
-            found[among].append(series[at] / series.std())
-    assert np.mean(found["all"]) > np.mean(found["peers"])
+            at = juncture(example, "cross_entropy").start
+            effects[among].append(series[at] / series.std())
+    assert np.mean(effects["all"]) > np.mean(effects["peers"])
 
 
 @pytest.mark.parametrize(("within", "heavy"), [("all", 0.1), ("peers", 0.03)])
@@ -634,9 +646,11 @@ def test_tails_are_told_by_their_weight(within, heavy):
     def tail(draw, seed=1) -> float:
         weights = np.where(base.feasible, draw(rng(seed), shape), np.nan)
         statistic = tail_weight.Parameters(within=within, last=1.0)
-        one = base.with_weights(np.repeat(weights[None], 4, axis=0))
+        example = base.with_weights(np.repeat(weights[None], 4, axis=0))
         # Medians of few edges make any tail longer, that of the null model too.
-        return value(statistic, one) - statistic.draws(one, "exponential", rng(0), 200).mean()
+        return (
+            value(statistic, example) - statistic.draws(example, "exponential", rng(0), 200).mean()
+        )
 
     assert tail(lambda r, s: r.lognormal(0, 1.8, s)) > heavy
     exponential = [tail(lambda r, s: r.exponential(1, s), seed) for seed in range(20)]
@@ -694,9 +708,11 @@ def test_layers_of_different_level_are_a_long_tail_that_goes_when_divided():
     raw, divided = [], []
     statistic = tail_weight.Parameters(within="peers")
     for seed in range(20):
-        one = exponential(rng(seed), template(layers=4, heads=4, checkpoints=2))
-        level = np.exp(1.5 * rng(seed).standard_normal((4, 4)))[one.layer[:, None], one.layer]
-        layered = one.with_weights(one.weights * level)
+        example = exponential(rng(seed), template(layers=4, heads=4, checkpoints=2))
+        level = np.exp(1.5 * rng(seed).standard_normal((4, 4)))[
+            example.layer[:, None], example.layer
+        ]
+        layered = example.with_weights(example.weights * level)
         raw.append(value(tail_weight.Parameters(within="all"), layered))
         null = statistic.draws(layered, "exponential", rng(seed), 50)
         divided.append(value(statistic, layered) - null.mean())
@@ -705,31 +721,31 @@ def test_layers_of_different_level_are_a_long_tail_that_goes_when_divided():
 
 
 def test_the_exponential_null_does_not_depend_on_levels():
-    one = exponential(rng(0), template(checkpoints=4))
+    example = exponential(rng(0), template(checkpoints=4))
     statistic = tail_weight.Parameters(within="peers")
-    drawn = statistic.draws(one, "exponential", rng(1), 50)
-    louder = replace(one, weights=one.weights * np.arange(1, 16)[:, None])
+    drawn = statistic.draws(example, "exponential", rng(1), 50)
+    louder = replace(example, weights=example.weights * np.arange(1, 16)[:, None])
     np.testing.assert_array_equal(statistic.draws(louder, "exponential", rng(1), 50), drawn)
 
 
 def test_tails_are_of_the_late_edges_that_have_peers():
     """Also the draws; a weight of 0 is no edge, and the smallest tail that counts has a CV of 2."""
-    one = film(checkpoints=40)
-    source, target = np.argwhere(one.feasible)[3]
-    one.weights[-1, source, target] = 0
-    late = one.take(slice(30, None))
-    count = int(one.feasible.sum()) - 1
+    example = film(checkpoints=40)
+    source, target = np.argwhere(example.feasible)[3]
+    example.weights[-1, source, target] = 0
+    late = example.take(slice(30, None))
+    count = int(example.feasible.sum()) - 1
     everywhere = tail_weight.Parameters(within="all")
     for statistic in (everywhere, tail_weight.Parameters(within="peers")):
         whole = replace(statistic, last=1.0)
-        np.testing.assert_array_equal(statistic.series(one), whole.series(late))
+        np.testing.assert_array_equal(statistic.series(example), whole.series(late))
     expected = tail_weight.signed_ratio(rng().exponential(size=(9, count)))
-    np.testing.assert_allclose(everywhere.draws(one, "exponential", rng(), 9), expected)
+    np.testing.assert_allclose(everywhere.draws(example, "exponential", rng(), 9), expected)
     normal = rng().standard_normal((400, count))
     expected = tail_weight.signed_ratio(np.exp(np.sqrt(np.log(5)) * normal))
-    np.testing.assert_allclose(everywhere.spread(one, rng()), expected, atol=0.01)
+    np.testing.assert_allclose(everywhere.spread(example, rng()), expected, atol=0.01)
     # Of edges with peers, the draws are divided by medians as well: that of each column alone.
-    small = one.take(slice(1)).with_weights(one.weights[:1])
+    small = example.take(slice(1)).with_weights(example.weights[:1])
     peers = tail_weight.Parameters(within="peers")
     _, group = peers._edges(small)
     for spread, raw in (
@@ -742,9 +758,9 @@ def test_tails_are_of_the_late_edges_that_have_peers():
     divided = tail_weight._over_medians(np.array([1.0, 2, 9, 0, 4]), np.array([0, 0, 0, 0, 1]))
     assert divided.tolist() == [0.5, 1, 4.5, 0, 1]
     # One MLP in a layer: an edge between two of them is alone.
-    edges, _ = tail_weight.Parameters(within="peers")._edges(one)
-    mlps = ["MLP" in name for name in one.names]
-    assert edges.shape[1] == one.feasible.sum() - one.feasible[np.ix_(mlps, mlps)].sum()
+    edges, _ = tail_weight.Parameters(within="peers")._edges(example)
+    mlps = ["MLP" in name for name in example.names]
+    assert edges.shape[1] == example.feasible.sum() - example.feasible[np.ix_(mlps, mlps)].sum()
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
@@ -774,32 +790,36 @@ def test_three_phases_are_distinct_from_others_and_lead_somewhere():
 
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_statistics_of_phases_are_their_definitions(count):
-    for one in (phased(rng(5), template(checkpoints=143)), film(), wandering(rng(), template())):
-        features = trajectory(one)
-        found = segment(features)
-        score = found.advantage - 0.04 * np.arange(1, len(found.advantage) + 1)
+    for example in (
+        phased(rng(5), template(checkpoints=143)),
+        film(),
+        wandering(rng(), template()),
+    ):
+        features = trajectory(example)
+        segments = segment(features)
+        score = segments.advantage - 0.04 * np.arange(1, len(segments.advantage) + 1)
         over = score[count - 2] - np.delete(score, count - 2).max()
         statistic = distinct_phases.Parameters(phases=count)
-        expected = min(found.advantage[count - 2], over)
-        assert value(statistic, one) == pytest.approx(expected)
-        assert statistic._excess(found.advantage[None]) == pytest.approx(max(expected, 0))
+        expected = min(segments.advantage[count - 2], over)
+        assert value(statistic, example) == pytest.approx(expected)
+        assert statistic._excess(segments.advantage[None]) == pytest.approx(max(expected, 0))
         parts = []
-        for k, transitions in enumerate(found.transitions, 1):
+        for k, transitions in enumerate(segments.transitions, 1):
             fits = curve(features, 2 * k), levels(features, transitions)
             left = [np.square(features - fit) for fit in fits]
             smooth, stepped = ((of / of.mean(axis=0)).mean(axis=1) for of in left)
             parts.append((smooth - stepped) / 2)
         rival = np.delete(np.arange(len(score)), count - 2)[np.delete(score, count - 2).argmax()]
-        against = parts[rival] if over < found.advantage[count - 2] else 0
+        against = parts[rival] if over < segments.advantage[count - 2] else 0
         moments = expected + parts[count - 2] - against
-        np.testing.assert_allclose(statistic.series(one), moments, atol=1e-9)
-        first, last = (found.transitions[count - 2][at][end] for at, end in ((0, 0), (-1, 1)))
+        np.testing.assert_allclose(statistic.series(example), moments, atol=1e-9)
+        first, last = (segments.transitions[count - 2][at][end] for at, end in ((0, 0), (-1, 1)))
         differences = [
             of(features)[last:].mean() - of(features)[:first].mean()
             for of in (settled, concentration)
         ]
         expected = min(differences)
-        assert value(phase_course.Parameters(phases=count), one) == pytest.approx(expected)
+        assert value(phase_course.Parameters(phases=count), example) == pytest.approx(expected)
 
 
 def test_power_is_of_phases_with_transitions_of_an_eighth_of_the_film():
@@ -812,8 +832,8 @@ def test_power_is_of_phases_with_transitions_of_an_eighth_of_the_film():
 
 def test_wandering_is_no_phase():
     statistic = distinct_phases.Parameters(phases=3)
-    found = [value(statistic, wandering(rng(s), template(checkpoints=60))) for s in range(10)]
-    assert np.median(found) < 0
+    values = [value(statistic, wandering(rng(s), template(checkpoints=60))) for s in range(10)]
+    assert np.median(values) < 0
 
 
 def test_surrogates_are_never_less_than_one_phase():

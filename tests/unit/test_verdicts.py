@@ -76,10 +76,10 @@ def test_the_groups_are_in_the_file_and_the_rest_is_as_it_was(tmp_path):
     metrics = metrics.drop_vars(list(metrics.coords))
     write_results(xr.DataTree.from_dict({"/": root, "/metrics": metrics}), path)
     before = open_results(path)
-    found = add(path, draws=DRAWS)
+    tree = add(path, draws=DRAWS)
     after = open_results(path)
     assert set(after.children) == {"metrics", "phases", "claims"}
-    assert content_checksum(after) == content_checksum(found)
+    assert content_checksum(after) == content_checksum(tree)
     xr.testing.assert_identical(after.to_dataset(inherit=False), before.to_dataset(inherit=False))
     xr.testing.assert_identical(
         after["metrics"].to_dataset(inherit=False), before["metrics"].to_dataset(inherit=False)
@@ -122,8 +122,8 @@ def test_a_claim_leaves_the_verdicts_on_others_and_all_are_corrected_together(tm
     expected = add(whole, CLAIMS[:3], DRAWS)["claims"].to_dataset()
     apart = write(tmp_path, root, "apart.nc")
     for number in (2, 0, 1):
-        found = add(apart, CLAIMS[number : number + 1], DRAWS)["claims"].to_dataset()
-    assert [str(name) for name in found["claim"].values[:2]] == [CLAIMS[2].name, CLAIMS[0].name]
+        dataset = add(apart, CLAIMS[number : number + 1], DRAWS)["claims"].to_dataset()
+    assert [str(name) for name in dataset["claim"].values[:2]] == [CLAIMS[2].name, CLAIMS[0].name]
     names = [claim.name for claim in CLAIMS[:3]]
     ordered = open_results(apart)["claims"].to_dataset().sel(claim=names)
     xr.testing.assert_equal(ordered, expected)
@@ -133,8 +133,8 @@ def test_a_claim_leaves_the_verdicts_on_others_and_all_are_corrected_together(tm
 def test_what_was_tested_by_fewer_draws_says_so_beside_the_rest(tmp_path):
     path = write(tmp_path, result(planted_film()))
     add(path, CLAIMS[:1])
-    found = add(path, CLAIMS[1:2], draws=FEW + 20)["claims"]
-    assert list(found["claim_draws"].values) == [FEW, FEW + 20]
+    tree = add(path, CLAIMS[1:2], draws=FEW + 20)["claims"]
+    assert list(tree["claim_draws"].values) == [FEW, FEW + 20]
 
 
 def test_verdicts_on_another_film_do_not_stay():
@@ -142,8 +142,8 @@ def test_verdicts_on_another_film_do_not_stay():
     root = result(planted_film())
     tree = xr.DataTree.from_dict({"/": root, **verdicts(root, None, CLAIMS[:2], draws)})
     other = result(planted_film(seed=1))
-    found = verdicts(other, None, CLAIMS[1:3], draws, earlier=tree)
-    assert list(found["claims"]["claim"].values) == [claim.name for claim in CLAIMS[1:3]]
+    groups = verdicts(other, None, CLAIMS[1:3], draws, earlier=tree)
+    assert list(groups["claims"]["claim"].values) == [claim.name for claim in CLAIMS[1:3]]
 
 
 def test_processes_and_neighbouring_cells_change_nothing():
@@ -151,10 +151,10 @@ def test_processes_and_neighbouring_cells_change_nothing():
     draws = NullDraws(3, 19, 1, quiet)
     root = result(film, tasks=("induction", "bigram"), ablations=("zero", "mean"))
     two = verdicts(root, None, CLAIMS, replace(draws, jobs=2))
-    one = verdicts(root.isel(task=[1]), None, CLAIMS, draws)
+    part = verdicts(root.isel(task=[1]), None, CLAIMS, draws)
     at = {"task": [1]}
     for name in ("phases", "claims"):
-        xr.testing.assert_equal(two[name].isel(at), one[name])
+        xr.testing.assert_equal(two[name].isel(at), part[name])
 
 
 def test_films_that_are_pooled_have_draws_of_their_own():
@@ -168,8 +168,8 @@ def test_films_that_are_pooled_have_draws_of_their_own():
         return group["test_null"].values, group["test_value"].values
 
     first, again, other = (found(revision) for revision in ("a", "a", "b"))
-    for one, same in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one, same)
+    for item, same in zip(first, again, strict=True):
+        np.testing.assert_array_equal(item, same)
     np.testing.assert_array_equal(first[1], other[1])
     assert (first[0] != other[0]).all()
     assert not np.isnan(first[0]).any()
@@ -265,19 +265,19 @@ def three(tmp_path_factory) -> list[xr.Dataset]:
 
 def test_files_are_pooled_by_mean_effect_and_combined_p_value(three):
     pooled = {(p.ablation, p.claim): p for p in pooled_judgements(three, POOLED)}
-    one = pooled["zero", "gatherers_less_stable"]
+    pool = pooled["zero", "gatherers_less_stable"]
     singles = [
-        next(p for p in file_judgements(g) if (p.ablation, p.claim) == ("zero", one.claim))
+        next(p for p in file_judgements(g) if (p.ablation, p.claim) == ("zero", pool.claim))
         for g in three
     ]
-    assert one.file_verdicts == tuple(p.verdict.label for p in singles)
-    for place, test in enumerate(one.results):
+    assert pool.file_verdicts == tuple(p.verdict.label for p in singles)
+    for place, test in enumerate(pool.results):
         effects = [p.results[place].effect for p in singles]
         mean, lower, upper = t_interval(effects)
         assert test.effect == pytest.approx(mean)
         assert (test.lower, test.upper) == (pytest.approx(lower), pytest.approx(upper))
         assert test.p_value < min(p.results[place].p_value for p in singles)
-    assert len(one.effects) == 3
+    assert len(pool.effects) == 3
 
 
 def test_a_file_that_does_not_answer_takes_no_part(three):
@@ -334,8 +334,8 @@ def test_the_pooled_power_is_how_often_a_combined_p_value_is_small(films, minimu
         )
 
     pooled = [pool_tests([film() for _ in range(films)], minimum) for _ in range(150)]
-    found = np.mean([test.p_value <= 0.05 for test in pooled])
-    assert np.mean([test.power for test in pooled]) == pytest.approx(found, abs=0.12)
+    share = np.mean([test.p_value <= 0.05 for test in pooled])
+    assert np.mean([test.power for test in pooled]) == pytest.approx(share, abs=0.12)
 
 
 def test_a_p_value_of_one_does_not_outweigh_all_others(three):
