@@ -32,8 +32,12 @@ TRANSFORMERS = version("transformers")
 RELATIVE = 2.0**-15
 #: Tolerated relative difference in a narrower type, as a multiple of its resolution.
 _NARROW = 16.0
-#: Endings of the names of buffers that follow from the config alone: frequencies and angles.
-_ANGLES = ("inv_freq", "embed_positions")
+#: Endings of the names of buffers that follow from the config alone: frequencies and angles, and
+#: the factor of Gemma's embedding.
+_FACTOR = "embed_scale"
+_CONSTANTS = ("inv_freq", "embed_positions", _FACTOR)
+#: Types to which conversions of a model round them.
+_NARROW_TYPES = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ def own_logits(
         name: tensors[name] if name in tensors else _widened(value, dtype)
         for name, value in named.items()
     }
-    wider |= _angles(model)
+    wider |= _constants(model)
     options = {"use_cache": False, "return_dict": True}
     with _at_rest(model):
         try:
@@ -191,24 +195,33 @@ def _widened(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.detach().cpu().to(dtype if value.is_floating_point() else value.dtype)
 
 
-def _angles(model: Any) -> dict[str, Tensor]:
-    """Return the frequencies of rotary embeddings before they were rounded.
+def _constants(model: Any) -> dict[str, Tensor]:
+    """Return the buffers that follow from the config before they were rounded.
 
-    ``model.half()`` rounds them too, which does not make a different model. Frequencies that differ
-    by more than rounding are left out.
+    ``model.half()`` rounds them too, which does not make a different model, nor does
+    ``model.float()`` after it. Buffers that differ by more than rounding are left out.
     """
-    frequencies = {}
+    constants = {}
     for prefix, module in model.named_modules():
         for buffer, value in module.named_buffers(recurse=False):
-            if not buffer.endswith(_ANGLES) or value.dtype == wide(value.dtype):
+            if not buffer.endswith(_CONSTANTS):
                 continue
             try:
-                exact: Tensor = getattr(type(module)(model.config), buffer)
+                exact = _exact(module, buffer, model.config)
             except Exception:  # a user's own module, with other arguments
                 continue
-            if torch.equal(exact.to(value.dtype), value.cpu()):
-                frequencies[f"{prefix}.{buffer}"] = exact.to(wide(exact.dtype))
-    return frequencies
+            own = value.cpu().to(exact.dtype)
+            if any(torch.equal(exact.to(kind).to(exact.dtype), own) for kind in _NARROW_TYPES):
+                constants[f"{prefix}.{buffer}"] = exact.to(wide(exact.dtype))
+    return constants
+
+
+def _exact(module: Any, buffer: str, config: Any) -> Tensor:
+    """Return a module's buffer as its class computes it."""
+    if buffer == _FACTOR:
+        return torch.tensor(module.scalar_embed_scale)
+    exact: Tensor = getattr(type(module)(config), buffer)
+    return exact
 
 
 @contextmanager

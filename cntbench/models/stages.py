@@ -20,19 +20,27 @@ from cntbench.models.steps import LARGEST, NamedStep
 Key = TypeVar("Key")
 
 _STAGE = re.compile(r"(?<![a-z])stage[-_=]?(?P<number>[0-9]{1,3})(?![0-9])", re.IGNORECASE)
-_TOKENS = re.compile(r"[-_]*tokens?[-_=]?[0-9.]+[kmbt]?", re.IGNORECASE)
+#: What changes with the step: tokens, epochs, losses, tokens behind the step (``-2BT``).
+_COUNTS = re.compile(
+    r"(?<![a-z])(?:tokens?|epochs?|(?:[a-z]+_)?loss)[-_=]?[0-9.]+[kmbt]?"
+    r"|^[-_][0-9.]+[kmbt]t?(?![a-z0-9])",
+    re.IGNORECASE,
+)
+_WORD = re.compile(
+    r"(?:global[-_]?step|steps?|checkpoint|ckpt|iteration|iter)[-_=]*$", re.IGNORECASE
+)
 _CHOOSE = "Name the checkpoints of one of them; those of earlier stages may stand beside it."
 
 
 class StagePlace(NamedTuple):
-    """The stage in a name, and its branch: the name without its numbers of stage, step, tokens."""
+    """The stage in a name, and its branch: the name without stage, step, tokens, epoch, loss."""
 
     stage: int | None
     branch: str
 
 
 def place_of(named: NamedStep) -> StagePlace:
-    """Return the stage in a name, or None.
+    """Return the stage in a name and its branch.
 
     Examples
     --------
@@ -40,14 +48,14 @@ def place_of(named: NamedStep) -> StagePlace:
     >>> place_of(named_step("stage2-ingredient3-step100-tokens5B", where="here"))
     StagePlace(stage=2, branch='ingredient3')
     """
-    text = _TOKENS.sub("", f"{named.before}{named.after}")
+    before, after = _WORD.sub("", named.before), _COUNTS.sub("", named.after)
+    text = f"{_COUNTS.sub('', before)}-{after}"
     stages = {int(match["number"]): match for match in _STAGE.finditer(text)}
     if len(stages) != 1:
         return StagePlace(None, "")
     [(stage, match)] = stages.items()
-    tail = f"{text[: match.start()]}{text[match.end() :]}"
-    branch = re.sub(r"(global[-_]?step|steps?|checkpoint|ckpt|iteration|iter)[-_=]*$", "", tail)
-    return StagePlace(stage, branch.strip("-_="))
+    words = re.split("[-_=]+", f"{text[: match.start()]}-{text[match.end() :]}")
+    return StagePlace(stage, "-".join(word for word in words if word))
 
 
 def on_one_axis(
@@ -62,14 +70,14 @@ def on_one_axis(
     """
     places = {key: place_of(named) for key, named in steps.items()}
     stages = sorted({place.stage for place in places.values() if place.stage is not None})
-    if len(stages) > 1:
+    if stages:
         _check(places, steps, where)
-        if _count_through([*steps.values(), *others]):
-            warn(
-                f"{where}: steps stay as they are: a stage's are above those of the stage before.",
-                CntbenchNote,
-            )
-            stages = []
+    if len(stages) > 1 and _count_through([*steps.values(), *others]):
+        warn(
+            f"{where}: steps stay as they are: a stage's are above those of the stage before.",
+            CntbenchNote,
+        )
+        stages = []
     offset, on_axis = 0, dict[Key, NamedStep]()
     tokens: int | None = 0  # unknown from the first stage whose names do not give them
     for number, stage in enumerate(stages if len(stages) > 1 else [None]):
@@ -117,7 +125,7 @@ def _check(places: Mapping[Key, StagePlace], steps: Mapping[Key, NamedStep], whe
             raise CheckpointError(
                 f"{named.before}{named.digits}{named.after} has no stage, but other names have one",
                 where=where,
-                hint="Name the stage of each checkpoint, as in stage1-step1000.",
+                hint="Name the stage of each checkpoint, as in stage1-step1000, or leave it out.",
             )
         branches.setdefault(place.stage, set()).add(place.branch)
     for stage, names in branches.items():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from support.families import FAMILIES
 from support.models import ARCHITECTURES, random_model
 from torch import nn
 
@@ -192,6 +193,23 @@ def test_rounding_is_no_difference(architecture, dtype):
     *_, held = read_model(model)
     assert held.difference < 1e-4 * held.scale
     read_model(model, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("computed", [None, torch.float32], ids=["as_it_is", "float"])
+@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rounded_constants_of_a_family_are_no_difference(family, stored, computed):
+    model = small(family, width=6)  # the root of this width is not a number of narrow types
+    *_, held = read_model(model.to(stored).to(computed or stored))
+    assert held.difference < 1e-4 * held.scale
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_other_factors_of_the_embedding_are_another_model(dtype):
+    model = small("gemma", width=6).to(dtype)
+    model.model.embed_tokens.embed_scale *= 1.25
+    with pytest.raises(ParityError):
+        read_model(model)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -32,6 +32,10 @@ WHERE = "hub:lab/tiny"
         (OLMO[0], (1, "")),
         (OLMO[2], (2, "ingredient3")),
         ("stage3-step1000", (3, "")),
+        ("stage2-step47684-mix-round5-from-2T-ckpt", (2, "mix-round5-from-2T-ckpt")),
+        ("stage2-step1000-ckpt", (2, "ckpt")),
+        ("stage1-epoch=3-step=1000-val_loss=2.5", (1, "")),
+        ("stage1-step-001000-2BT", (1, "")),
         ("step1000-tokens4B", (None, "")),
         ("checkpoint-8", (None, "")),
     ],
@@ -108,7 +112,13 @@ def test_one_stage_keeps_its_steps():
             "stage1-step8,stage2-a1-step4,stage2-a2-step8",
             "stage 2 has several branches: 'a1', 'a2'.*Name the checkpoints of one of them",
         ),
+        ("stage2-a1-step4,stage2-a2-step8", "stage 2 has several branches: 'a1', 'a2'"),
+        (
+            "stage2-step1000-mix-round5-from-2T-ckpt,stage2-step47684",
+            "stage 2 has several branches: '', 'mix-round5-from-2T-ckpt'",
+        ),
         ("step8,stage1-step9,stage2-step4", "step8 has no stage, but other names have one"),
+        ("lc-4k-to-32k-step-4,stage3-step-8", "lc-4k-to-32k-step-4 has no stage, but other names"),
         (f"stage1-step{2**63 - 1},stage2-step1", "step 9223372036854775808 is too large"),
     ],
 )
@@ -123,6 +133,15 @@ def test_patterns_choose_among_the_branches():
     assert [revision.name for revision in checkpoints] == OLMO[:2]
     with pytest.raises(CheckpointError, match=r"no revision with a step matches 'stage3-\*'"):
         parse("stage3-*", where=WHERE, present=OLMO)
+
+
+@pytest.mark.parametrize("name", ["step-10k", "step1.5k", "ckpt_8_step_16"])
+def test_patterns_do_not_leave_out_a_step_that_is_ambiguous(name):
+    says = rf"hub:lab/tiny: (?s:.*){name}.*\n.*pattern that does not match it"
+    with pytest.raises(CheckpointError, match=says):
+        parse("*", where=WHERE, present=["main", "v2.0", "step-8000", name])
+    found = parse("step-*[0-9]", where=WHERE, present=["main", "v2.0", "step-8000", name])
+    assert [revision.name for revision in found] == ["step-8000"]
 
 
 def test_folders_are_ordered_by_stage(tmp_path):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from cntbench.errors import CheckpointError, nearest
 from cntbench.models.stages import on_one_axis
-from cntbench.models.steps import NamedStep, named_step
+from cntbench.models.steps import NamedStep, named_step, tells_step
 
 #: Checkpoints of the Pythia models (Biderman et al. 2023): step 0, powers of two up to 512, then
 #: every thousandth step.
@@ -105,7 +105,7 @@ def _names(item: str, where: str, present: Iterable[str]) -> Iterator[str]:
     if item in SCHEDULES:
         yield from SCHEDULES[item]
     elif "*" in item:
-        names = [name for name in present if fnmatchcase(name, item) and step_of(name) is not None]
+        names = [name for name in present if _matches(name, item, where)]
         if not names:
             raise CheckpointError(
                 f"no revision with a step matches {item!r}", where=where, hint=EXPECTED
@@ -115,6 +115,19 @@ def _names(item: str, where: str, present: Iterable[str]) -> Iterator[str]:
         yield from _range(item, where)
     else:
         yield item
+
+
+def _matches(name: str, pattern: str, where: str) -> bool:
+    """Return whether a name matches and has a step; raises an error if that is ambiguous."""
+    if not (fnmatchcase(name, pattern) and _NAME.fullmatch(name)):
+        return False
+    try:
+        return named_step(name, where=where) is not None
+    except CheckpointError as error:
+        if not tells_step(name):
+            return False
+        hint = f"Write a pattern that does not match it; {pattern!r} does."
+        raise CheckpointError(error.what, where=where, hint=hint) from None
 
 
 def _range(item: str, where: str) -> Iterator[str]:
