@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cntbench import plugins
 from cntbench.errors import Named, PluginError, SpecError, unknown
-from cntbench.metrics._base import Array, Direction, Metric
+from cntbench.metrics._base import DIMS, LAGS, Array, Direction, Metric
 from cntbench.metrics._layers import ranked_strengths
 from cntbench.metrics._paths import distances
 from cntbench.metrics.backbones._base import backbone
@@ -54,15 +54,33 @@ class Graphs:
         SpecError
             If there is no such metric; it names the nearest match.
         PluginError
-            If it is not finite on a graph with edges, and does not declare where it is undefined.
+            If it does not return a number for each of what it is per, or is not finite on a graph
+            with edges and does not declare where it is undefined.
         """
         if name not in self._metrics:
             module = plugins.find("metric", name)
             inputs = {need: self._input(need, module.METRIC) for need in module.METRIC.needs}
             values = np.asarray(module.compute(self.weights, **inputs))
+            self._check_form(name, module.METRIC, values)
             self._check_defined(name, module.METRIC, values)
             self._metrics[name] = values
         return self._metrics[name]
+
+    def _check_form(self, name: str, metric: Metric, values: Array) -> None:
+        sizes = {
+            "checkpoint": self.weights.shape[-3],
+            "layer": len(np.unique(self.layer)),
+            "lag": len(LAGS),
+            "other_checkpoint": self.weights.shape[-3],
+        }
+        dims = DIMS[metric.per]
+        shape = (*self.weights.shape[:-3], *(sizes.get(dim, len(self.layer)) for dim in dims))
+        if values.shape != shape or values.dtype.kind not in "biuf":
+            raise PluginError(
+                f"metric {name!r} has the shape {values.shape} of {values.dtype}; per "
+                f"{metric.per!r} it has to be …, {', '.join(dims)}, here {shape}, of numbers",
+                where=str(plugins.room("metric")[name].path),
+            )
 
     def _check_defined(self, name: str, metric: Metric, values: Array) -> None:
         if metric.over_time or metric.undefined is not None or np.isfinite(values).all():

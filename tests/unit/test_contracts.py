@@ -346,6 +346,27 @@ def test_a_metric_that_does_not_say_where_it_is_undefined_is_finite(tmp_path):
         assert not np.isfinite(Graphs(WEIGHTS, **about).metric("mine_none")).any()
 
 
+@pytest.mark.parametrize(
+    ("per", "returned", "shape"),
+    [
+        ("transition", "abs(np.diff(weights.sum(axis=(-2, -1)), axis=-1))", (2,)),
+        ("checkpoint_pair", "weights.sum(axis=(-2, -1))", (2, 2)),
+        ("lag", "weights.sum(axis=(-2, -1))[..., None]", (2, 6)),
+        ("source_by_layer", "weights[..., :1]", (2, 3, 2)),
+        ("graph", "weights.any(axis=(-2, -1)).astype(str)", (2,)),
+        ("graph", "weights.sum(axis=(-2, -1)) + 1j", (2,)),
+    ],
+)
+def test_a_metric_is_a_number_for_each_of_what_it_is_per(tmp_path, per, returned, shape):
+    """NumPy would repeat what one number fits; of two checkpoints, one transition."""
+    text = METRIC.replace("weights.sum(axis=(-2, -1))", returned).replace('"graph"', f'"{per}"')
+    path = load(tmp_path, "metric", text.replace("from", "import numpy as np\nfrom", 1))
+    with using([tmp_path]), pytest.raises(PluginError) as caught:
+        Graphs(WEIGHTS, step=np.arange(2), layer=np.array([0, 0, 1])).metric("mine")
+    assert str(caught.value).startswith(f"{path}: metric 'mine' has the shape ")
+    assert f"here {shape}, of numbers" in str(caught.value)
+
+
 def test_a_shipped_class_that_a_file_imports_is_left_alone(tmp_path):
     text = '"""One of mine."""\nfrom cntbench.ablations.replacements.zero import Parameters\n'
     load(tmp_path, "replacement", text)
