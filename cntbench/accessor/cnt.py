@@ -12,6 +12,7 @@ from cntbench.accessor.plot import Plot
 from cntbench.errors import StorageError, unmeasured
 from cntbench.files.attributes import described
 from cntbench.results import selection
+from cntbench.results.schema import validate_edges
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -50,7 +51,9 @@ class Cnt:
         StorageError
             If no checkpoint was measured, so that the mask is unknown.
         """
-        influence = selection.with_schema_dims(self._root, ["influence"])["influence"].compute()
+        dataset = selection.with_schema_dims(self._root, ["influence"]).compute()
+        validate_edges(dataset, "the dataset")
+        influence = dataset["influence"]
         feasible = influence.notnull().any(selection.CELL)
         if not feasible.any():
             raise unmeasured("the dataset")
@@ -200,11 +203,11 @@ class Cnt:
         Returns
         -------
         xarray.Dataset
-            The group ``roles`` of a DataTree that has it. Otherwise the variables that are computed
-            from influence and its standard errors alone: ``spreader_strength``,
-            ``spreader_strength_se``, the ends of its interval, ``spreader_rank``, ``spreader_top``
-            and ``spreader_move``, dims ``task, ablation, checkpoint, source``; likewise
-            ``gatherer_…``, dims ``…, target``.
+            The group ``roles`` of a DataTree that has it and whose influence has not been changed.
+            Otherwise the variables that are computed from influence and its standard errors alone:
+            ``spreader_strength``, ``spreader_strength_se``, the ends of its interval,
+            ``spreader_rank``, ``spreader_top`` and ``spreader_move``, dims ``task, ablation,
+            checkpoint, source``; likewise ``gatherer_…``, dims ``…, target``.
 
         Raises
         ------
@@ -213,9 +216,14 @@ class Cnt:
         """
         from cntbench.dynamics.film import prompts_of
         from cntbench.dynamics.role_summary import OF_COMPONENTS, component_roles, role_group
+        from cntbench.results.checking import is_outdated
 
         if isinstance(self._data, xr.DataTree) and "roles" in self._data.children:
-            return self._data.children["roles"].to_dataset(inherit=True).compute()
+            groups, sizes = self._data.children, self._root.sizes
+            count = groups["metrics"].sizes.get("component") if "metrics" in groups else None
+            part = any(sizes.get(dim) != count for dim in ("source", "target"))
+            if part or not is_outdated(self._data):
+                return groups["roles"].to_dataset(inherit=True).compute()
         counts = {"prompts_measured"} & self._root.keys()
         dataset = self._square(["influence", "influence_se", "status", *counts])
         cells = []
@@ -266,6 +274,7 @@ class Cnt:
         """
         dataset = selection.with_schema_dims(self._root, needed).compute()
         selection.check_square(dataset)
+        validate_edges(dataset, "the dataset")
         if (dataset["influence"] < 0).any():
             raise StorageError(
                 "variable 'influence' has negative numbers, but this needs weights",

@@ -10,7 +10,7 @@ import xarray as xr
 
 from cntbench.dynamics.roles import ROLES, error, rank, strength, top
 from cntbench.errors import CheckpointError
-from cntbench.results.schema import HEAD_SCORES
+from cntbench.results.schema import HEAD_SCORES, validate_edges
 from cntbench.results.selection import component_attributes
 
 #: Attributes of an edge, and their variables.
@@ -31,6 +31,8 @@ def cell_graph(cell: xr.Dataset) -> nx.DiGraph:
     ------
     CheckpointError
         If the cell was not measured.
+    StorageError
+        If there is influence where there is no edge.
     """
     status = str(cell["status"].item())
     if status not in ("ok", "duplicate"):
@@ -39,6 +41,7 @@ def cell_graph(cell: xr.Dataset) -> nx.DiGraph:
             f"{cell['status_reason'].item()}",
             hint="Choose another one; status says which are ok.",
         )
+    validate_edges(cell, "the dataset")
     graph: nx.DiGraph = nx.DiGraph(**_about(cell, status))
     nodes = dict([*_components(cell, "source"), *_components(cell, "target")])
     graph.add_nodes_from(sorted(nodes.items(), key=lambda node: _causal(node[1])))

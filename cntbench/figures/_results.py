@@ -12,8 +12,9 @@ import xarray as xr
 from cntbench.dynamics.film import prompts_of
 from cntbench.errors import StorageError
 from cntbench.results import selection
+from cntbench.results.checking import without_outdated
 from cntbench.results.film import usable
-from cntbench.results.schema import HEAD_SCORES
+from cntbench.results.schema import HEAD_SCORES, validate_edges
 from cntbench.views.missing import Missing
 
 Results = xr.Dataset | xr.DataTree
@@ -83,11 +84,14 @@ def tree_of(results: Results, needed: Sequence[str]) -> xr.DataTree:
         counts = [name for name in ("prompts_measured",) if name in results]
         tree = xr.DataTree(selection.with_schema_dims(results, [*needed, *counts]))
     else:
-        tree = selection.whole_tree(results)
+        tree = without_outdated(selection.whole_tree(results), where="the dataset")
         selection.with_schema_dims(tree.to_dataset(inherit=False), needed)
+    tree = tree.map_over_datasets(lambda group: group.compute())
     if "influence" in needed:
-        selection.check_square(tree.to_dataset(inherit=False))
-    return tree.map_over_datasets(lambda group: group.compute())
+        root = tree.to_dataset(inherit=False)
+        selection.check_square(root)
+        validate_edges(root, "the dataset")
+    return tree
 
 
 def task_of(
@@ -152,7 +156,8 @@ def comparison_of(results: Results) -> xr.Dataset:
         return results.compute()
     if "comparison" not in results.children:
         raise lacking("The result has no group 'comparison'.")
-    return results.children["comparison"].to_dataset(inherit=True).compute()
+    tree = selection.whole_tree(results)
+    return tree.children["comparison"].to_dataset(inherit=True).compute()
 
 
 def lacking(what: str, command: str = _COMPARE) -> MissingGroupError:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import xarray as xr
 
 from cntbench.errors import StorageError, in_file, warn
 from cntbench.results.schema import validate
-from cntbench.results.selection import whole_tree
+from cntbench.results.selection import DERIVED, whole_tree
 from cntbench.results.tree import groups_of, result_tree
 
 #: Groups about all checkpoints together.
@@ -19,16 +20,54 @@ def as_result(results: xr.Dataset | xr.DataTree, *, where: str) -> xr.DataTree:
     """Return a result, a film, or a selection from either, as a valid result.
 
     Groups that do not fit what was selected are left out with a warning, and with them verdicts and
-    phases. Raises a `StorageError` if the film does not satisfy the schema.
+    phases; with metrics, all that was derived. Raises a `StorageError` if the film does not satisfy
+    the schema.
     """
     with in_file(where):
-        groups = groups_of(whole_tree(results))
+        groups = groups_of(without_outdated(whole_tree(results), where=where))
     validate(groups["/"], where=where)
     tree = _tree(groups)
     fitting = dict(_valid_groups(groups, where, fits=tree is not None))
     if len(fitting) < len(groups):
-        return result_tree({n: g for n, g in fitting.items() if n.strip("/") not in _OF_ALL})
+        outdated = DERIVED if "/metrics" in {*groups} - {*fitting} else _OF_ALL
+        return result_tree({n: g for n, g in fitting.items() if n.strip("/") not in outdated})
     return result_tree(fitting) if tree is None else tree
+
+
+def without_outdated(tree: xr.DataTree, *, where: str) -> xr.DataTree:
+    """Return a result without what was derived from other influence, of which it warns."""
+    if not is_outdated(tree):
+        return tree
+    groups = {group.path: group.to_dataset(inherit=False) for group in tree.subtree}
+    kept = {name: g for name, g in groups.items() if name.split("/")[1] not in DERIVED}
+    warn(
+        f"{where}: what was derived from other influence is left out: "
+        f"{', '.join(name[1:] for name in groups if name not in kept)}. "
+        "cntbench.save_results derives it again."
+    )
+    return result_tree(kept)
+
+
+def is_outdated(tree: xr.DataTree) -> bool:
+    """Return whether the metrics of a result, if it has any, are of other influence.
+
+    Strengths of components are sums of influence, so that they tell whether it has changed.
+    """
+    root, metrics = tree.to_dataset(inherit=False), tree.children.get("metrics")
+    if metrics is None or not {"influence", "status"} <= {*root.variables}:
+        return False
+    weights = root["influence"].astype(np.float64).variable
+    ok = root["status"].variable == "ok"
+    counts = ok.all([dim for dim in ("task", "ablation") if dim in ok.dims])
+    for name, other in (("out_strength", "target"), ("in_strength", "source")):
+        strengths = metrics.variables.get(name)
+        sums = weights.sum(other).where(counts) if other in weights.dims else None
+        if strengths is None or sums is None or {**strengths.sizes} != {**sums.sizes}:
+            continue  # what has other dims is told elsewhere
+        recorded = strengths.transpose(*sums.dims).values
+        if not (np.isclose(recorded, sums.values, rtol=1e-6, atol=0) | np.isnan(recorded)).all():
+            return True
+    return False
 
 
 def valid_tree(groups: Mapping[str, xr.Dataset], where: str) -> xr.DataTree:

@@ -293,8 +293,29 @@ def validate(dataset: xr.Dataset, *, where: str) -> None:
     validate_attributes(dataset, ATTRIBUTES, where)
     _validate_readouts(dataset, where)
     _validate_components(dataset, where)
+    validate_edges(dataset, where)
     if not (np.diff(dataset["step"].values) > 0).all():
         raise StorageError("variable 'step' does not rise", where=where)
+
+
+def validate_edges(dataset: xr.Dataset, where: str) -> None:
+    """Raise a `StorageError` if there is influence where no architecture has an edge.
+
+    Influence reaches later layers, and what is not a head from heads of its layer.
+    """
+    source, target = (
+        2 * dataset[f"{side}_layer"].variable + (dataset[f"{side}_kind"].variable != "head")
+        for side in ("source", "target")
+    )
+    influence = dataset["influence"].variable
+    present = influence.notnull().any([d for d in influence.dims if d not in ("source", "target")])
+    for s, t in np.argwhere((present & (source >= target)).transpose("source", "target").values):
+        edge = " → ".join(str(dataset[d].values[i]) for d, i in (("source", s), ("target", t)))
+        raise StorageError(
+            f"variable 'influence' is a number where there is no edge: {edge}",
+            where=where,
+            hint="NaN says that an edge is not feasible; 0 would count as a measurement.",
+        )
 
 
 def _validate_version(dataset: xr.Dataset, where: str) -> None:

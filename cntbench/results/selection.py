@@ -18,6 +18,8 @@ _TABLE = {**VARIABLES, **KEPT}
 #: Dims of a cell, and of a film.
 CELL = ("task", "ablation", "checkpoint")
 FILM = (*CELL, "source", "target")
+#: Groups that follow from the influence at all checkpoints together.
+DERIVED = ("metrics", "roles", "nulls", "claims", "phases")
 #: Variables of which films, graphs and their labels are made.
 OF_FILMS = ("influence", "influence_se", "status", "status_reason")
 #: Most labels that a message lists in full.
@@ -107,7 +109,7 @@ def with_dims(dataset: xr.Dataset) -> xr.Dataset:
 def whole_tree(results: xr.Dataset | xr.DataTree) -> xr.DataTree:
     """Return a result, a film, or a selection from either, as a tree with the schema's dims.
 
-    Derived groups of a single checkpoint are left out: most say how checkpoints differ. Errors are
+    What is derived of a single checkpoint is left out: most says how checkpoints differ. Errors are
     those of `with_schema_dims`, also for anything else.
     """
     if isinstance(results, xr.Dataset):
@@ -135,7 +137,7 @@ def whole_groups(groups: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     restored = {
         name: _restored(name.strip("/"), group, scalars)
         for name, group in groups.items()
-        if name != "/" and "checkpoint" not in scalars
+        if name != "/" and not ("checkpoint" in scalars and name.strip("/") in DERIVED)
     }
     return {"/": film, **restored}
 

@@ -113,7 +113,8 @@ def recurrence(tree: xr.DataTree, task: str, ablation: str) -> xr.DataArray | Mi
     if "recurrence" not in group:
         return missing("metrics")
     cell = group["recurrence"].sel(task=task, ablation=ablation).astype(np.float64)
-    return cell.transpose("checkpoint", "other_checkpoint")
+    chosen = np.isin(cell["other_checkpoint"].values, cell["checkpoint"].values)
+    return cell.isel(other_checkpoint=chosen).transpose("checkpoint", "other_checkpoint")
 
 
 @dataclass(frozen=True)

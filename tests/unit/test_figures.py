@@ -362,6 +362,23 @@ def test_recurrence_is_the_matrix_with_gaps(tree, drawn):
     assert np.isnan(expected).any()
 
 
+def test_recurrence_of_some_checkpoints_compares_these(tree):
+    part = tree.isel(checkpoint=[0, 2, 4])
+    image = draw.recurrence(part, **CELL).axes[0].images[0].get_array()
+    whole = tree["metrics"]["recurrence"].sel(CELL).values
+    np.testing.assert_array_equal(image.filled(np.nan), whole[[0, 2, 4]][:, [0, 2, 4]])
+
+
+@pytest.mark.parametrize("select", [{"ablation": 0}, {"ablation": 0, "checkpoint": 0}])
+def test_the_comparison_of_one_cell_is_drawn_as_that_of_a_list_of_one(tree, select):
+    drawn = [
+        [text.get_text() for ax in draw.comparison(part).axes for text in ax.get_yticklabels()]
+        for part in (tree.isel(select), tree.isel(ablation=[0]))
+    ]
+    assert drawn[0] == drawn[1]
+    assert drawn[0]
+
+
 def test_the_legend_of_claims_names_every_ablation():
     names = tuple(f"method{i}" for i in range(11))
     root = random_film(ablations=names)

@@ -20,6 +20,7 @@ from support.trajectories import run_cli
 
 import cntbench
 from cntbench.errors import CntbenchError, CntbenchWarning, StorageError
+from cntbench.results import selection
 from cntbench.results.schema import validate
 
 NAMES = ("step0", "step8", "step100", "step120")
@@ -340,6 +341,66 @@ def test_groups_of_one_task_keep_their_numbers(saved):
     for name in ("metrics/gini", "metrics/recurrence", "roles/spreader_rank", "nulls/gini"):
         whole = saved[1][name].sel(task=["bigram"])
         np.testing.assert_array_equal(again[name].transpose(*whole.dims), whole)
+
+
+CHANGES = {
+    "edges": lambda tree: tree.assign(influence=tree["influence"] ** 2),
+    "an edge": lambda tree: tree.assign(
+        influence=tree["influence"].where(~(tree["influence"] == tree["influence"].max()), 0)
+    ),
+    "components": lambda tree: tree.isel(source=slice(-3), target=slice(-3)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_derived_from_other_influence_is_not_taken_for_the_films(saved, change, tmp_path):
+    changed = CHANGES[change](saved[1])
+    film = changed.to_dataset(inherit=False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CntbenchWarning)
+        tested = cntbench.claims(changed, "long_tailed_weights", draws=19)
+        assert tested["claims"]["claim"].values.tolist() == ["long_tailed_weights"]
+        assert not {"metrics", "roles", "nulls"} & {*tested.children}
+        written = cntbench.save_results(changed, tmp_path / "changed.nc", draws=0)
+        with pytest.raises(StorageError, match="has no group 'metrics'"):
+            changed.cnt.plot.metrics(task="bigram", ablation="zero")
+    said = [str(warning.message) for warning in caught]
+    assert any("other influence is left out: phases, claims, metrics" in line for line in said)
+    np.testing.assert_array_equal(written["metrics/gini"], film.cnt.metric("gini"))
+    for name, values in film.cnt.roles().data_vars.items():
+        np.testing.assert_array_equal(written["roles"][name], values)
+        if change != "components":
+            np.testing.assert_array_equal(changed.cnt.roles()[name], values)
+
+
+def test_edges_that_no_architecture_has_are_no_zeros(film, tmp_path):
+    """NaN filled with 0, of a moment, of some components, and of all."""
+    filled = film.assign(influence=film["influence"].fillna(0))
+    moment = {"task": "bigram", "ablation": "zero", "step": 8}
+    for part in (filled, filled.isel(source=slice(2, 5), target=slice(2, 5))):
+        for use in (
+            lambda part=part: part.cnt.metric("betweenness"),
+            lambda part=part: part.cnt.roles(),
+            lambda part=part: part.cnt.feasible,
+            lambda part=part: part.cnt.graph(**moment),
+            lambda part=part: part.cnt.plot.heatmap(**moment),
+            lambda part=part: cntbench.save_results(part, tmp_path / "filled.nc", draws=0),
+        ):
+            with pytest.raises(StorageError, match=r"where there is no edge: L0\.\w+ → L0\."):
+                use()
+
+
+def test_a_moment_keeps_what_is_not_derived_from_checkpoints(saved, film):
+    models = film[["influence", "influence_se"]].isel(checkpoint=[0, 1])
+    models = models.drop_vars(["step", "revision"], errors="ignore").rename(checkpoint="seed")
+    tree = saved[1].copy()
+    tree["untrained"] = xr.DataTree(models.assign_coords(seed=[0, 1]))
+    for at in (-1, [-1]):
+        moment = selection.whole_tree(tree.isel(checkpoint=at))
+        assert "untrained" in moment.children
+        xr.testing.assert_equal(
+            moment["untrained/influence"].variable, tree["untrained/influence"].variable
+        )
 
 
 def test_an_empty_path_is_no_path(film):
