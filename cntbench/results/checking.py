@@ -59,9 +59,10 @@ def is_outdated(tree: xr.DataTree) -> bool:
     weights = root["influence"].astype(np.float64).variable
     ok = root["status"].variable == "ok"
     counts = ok.all([dim for dim in ("task", "ablation") if dim in ok.dims])
+    gaps = xr.Variable(counts.dims, np.where(counts.values, 0.0, np.nan))
     for name, other in (("out_strength", "target"), ("in_strength", "source")):
         strengths = metrics.variables.get(name)
-        sums = weights.sum(other).where(counts) if other in weights.dims else None
+        sums = weights.sum(other) + gaps if other in weights.dims else None
         if strengths is None or sums is None or {**strengths.sizes} != {**sums.sizes}:
             continue  # what has other dims is told elsewhere
         recorded = strengths.transpose(*sums.dims).values
