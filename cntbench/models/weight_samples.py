@@ -32,6 +32,8 @@ LONGEST = 25_000_000
 
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
+_NAMES = {kind: name for name, kind in _TYPES.items()}
+
 #: Reads bytes from a start to a stop.
 Read = Callable[[int, int], bytes]
 
@@ -40,7 +42,7 @@ Read = Callable[[int, int], bytes]
 class WeightSample:
     """A sample of the weights in one file or in several: numbers by the name of the tensor.
 
-    ``tensors`` has the type and shape of every tensor by name, ``files`` the SHA-256 of each file,
+    ``tensors`` has the type and shape of every weight by name, ``files`` the SHA-256 of each file,
     or of its header and its samples; empty if neither is known.
     """
 
@@ -102,7 +104,11 @@ def sample_safetensors(
         header = parse_json(bytes_of(8, 8 + length))
         header.pop("__metadata__", None)
         places = {name: _place(header[name], 8 + length, size) for name in header}
-        tensors = {name: f"{entry['dtype']} {entry['shape']}" for name, entry in header.items()}
+        tensors = {
+            name: f"{entry['dtype']} {entry['shape']}"
+            for name, entry in header.items()
+            if not _is_buffer(name, buffers)
+        }
         digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
         values = {}
         for name, start, stop in _ranges(header, places, buffers):
@@ -115,19 +121,22 @@ def sample_safetensors(
 
 def sample_tensors(tensors: Mapping[str, Tensor], buffers: Sequence[str] = ()) -> WeightSample:
     """Return the sample of tensors that have been read, from a file without a header."""
-    endings = tuple(f".{ending}" for ending in buffers)
-    names = [
-        name
-        for name, tensor in sorted(tensors.items())
-        if tensor.dtype in _TYPES.values() and tensor.numel() and not f".{name}".endswith(endings)
-    ]
+    weights = {name: tensors[name] for name in sorted(tensors) if not _is_buffer(name, buffers)}
+    names = [name for name, tensor in weights.items() if tensor.dtype in _NAMES and tensor.numel()]
     values = {}
     for name in _spread([name for name in names if tensors[name].ndim > 1] or names):
         flat = tensors[name].reshape(-1)
         count = min(flat.numel(), EACH // flat.element_size())
         values[name] = flat.narrow(0, (flat.numel() - count) // 2, count).float().numpy()
-    kinds = {name: f"{tensor.dtype} {list(tensor.shape)}" for name, tensor in tensors.items()}
+    kinds = {
+        name: f"{_NAMES.get(tensor.dtype, tensor.dtype)} {list(tensor.shape)}"
+        for name, tensor in weights.items()
+    }
     return WeightSample(kinds, values)
+
+
+def _is_buffer(name: str, buffers: Sequence[str]) -> bool:
+    return f".{name}".endswith(tuple(f".{ending}" for ending in buffers))
 
 
 def _place(entry: Any, begin: int, size: int) -> tuple[int, int]:
@@ -142,11 +151,10 @@ def _ranges(
     header: Mapping[str, Any], places: Mapping[str, tuple[int, int]], buffers: Sequence[str]
 ) -> Iterator[tuple[str, int, int]]:
     """Yield tensors at even distances in the file, and the bytes in the middle of each."""
-    endings = tuple(f".{ending}" for ending in buffers)
     names = [
         name
         for name, (start, stop) in sorted(places.items(), key=lambda item: item[1])
-        if stop > start and header[name]["dtype"] in _TYPES and not f".{name}".endswith(endings)
+        if stop > start and header[name]["dtype"] in _TYPES and not _is_buffer(name, buffers)
     ]
     matrices = [name for name in names if len(header[name]["shape"]) > 1]
     is_small = sum(stop - start for start, stop in places.values()) <= SMALL

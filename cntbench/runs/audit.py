@@ -187,7 +187,8 @@ def checked(rows: Sequence[AuditedWeights]) -> list[AuditedWeights]:
 
 def _repeated(rows: Sequence[AuditedWeights]) -> Iterator[list[str]]:
     """Yield what each checkpoint shares with an earlier one, or how it differs from most."""
-    usual = Counter(frozenset(row.sample.tensors.items()) for row in rows).most_common(1)
+    known = (frozenset(row.sample.tensors.items()) for row in rows if row.sample.tensors)
+    usual = Counter(known).most_common(1)
     first: dict[str, str] = {}
     for index, row in enumerate(rows):
         reasons = [
@@ -198,8 +199,8 @@ def _repeated(rows: Sequence[AuditedWeights]) -> Iterator[list[str]]:
         before = rows[index - 1]
         if not reasons and row.sampled and index and row.sample.distance(before.sample) == 0:
             reasons = [f"its samples are those of {before.checkpoint}, in another file"]
-        other = sorted({*row.sample.tensors.items()} ^ usual[0][0])
-        if other:
+        own = row.sample.tensors
+        if own and (other := sorted({*own.items()} ^ usual[0][0])):
             reasons.append(f"its tensors are not those of most checkpoints: {other[0][0]!r}")
         for digest in filter(None, row.sample.files.values()):
             first.setdefault(digest, row.checkpoint)

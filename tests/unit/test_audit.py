@@ -113,6 +113,16 @@ def test_pickled_weights_have_the_hashes_that_the_hub_lists_and_no_lineage(hub):
     assert problems(by_folder(hub)) == {"step10": ("duplicate", "same weights as step0")}
 
 
+@pytest.mark.parametrize("pickled", [STEPS[1:2], STEPS[1:]], ids=["one", "most"])
+@pytest.mark.parametrize(("source", "whole"), [(by_hub, False), (by_hub, True), (by_folder, False)])
+def test_checkpoints_in_another_format_are_not_suspect(hub, source, pickled, whole):
+    for step in pickled:
+        path = as_pickle(hub.folder / f"step{step}")
+        buffers = {"gpt_neox.layers.0.attention.masked_bias": torch.tensor(-1e9)}
+        torch.save({**torch.load(path), **buffers}, path)
+    assert problems(source(hub), whole=whole) == {}
+
+
 def test_ranges_read_headers_and_samples_only(hub, monkeypatch):
     monkeypatch.setattr(weight_samples, "SMALL", 0)
     monkeypatch.setattr(weight_samples, "HEAD", 64)
