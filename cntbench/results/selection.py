@@ -93,10 +93,16 @@ def component_attributes(root: xr.Dataset, side: str = "source") -> list[dict[st
 def with_dims(dataset: xr.Dataset) -> xr.Dataset:
     """Return a film, or a selection from one by labels or steps, with all dims of the schema.
 
-    Missing variables stay missing. Errors are those of `with_schema_dims`.
+    In the schema's order, and with an index of every dim. Missing variables stay missing. Errors
+    are those of `with_schema_dims`.
     """
     dims = {*DIMENSIONS, *(kept.dims[-1] for kept in KEPT.values())}
-    if not any(dim not in dataset.dims and dim in dataset.coords for dim in dims):
+    indexed = all(dim in dataset.indexes for dim in dims if dim in dataset.coords)
+    if indexed and not any(
+        {*variable.dims} == {*_TABLE[str(name)].dims} and variable.dims != _TABLE[str(name)].dims
+        for name, variable in dataset.data_vars.items()
+        if name in _TABLE
+    ):
         return dataset
     try:
         return with_schema_dims(dataset, [name for name in _TABLE if name in dataset.variables])

@@ -343,6 +343,24 @@ def test_groups_of_one_task_keep_their_numbers(saved):
         np.testing.assert_array_equal(again[name].transpose(*whole.dims), whole)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda film: film.transpose(*reversed(film["influence"].dims), "readout"),
+        lambda film: film.reset_index([*film.indexes]),
+    ],
+    ids=["dims in another order", "no indexes"],
+)
+def test_the_form_of_a_film_in_memory_does_not_matter(film, saved, other, tmp_path):
+    formed = other(film)
+    written = cntbench.save_results(formed, tmp_path / "results.nc", draws=2)
+    for name in ("metrics", "roles", "nulls"):
+        xr.testing.assert_allclose(written[name].to_dataset(), saved[1][name].to_dataset())
+    xr.testing.assert_equal(cntbench.film(formed), cntbench.film(film))
+    verdicts = cntbench.claims(formed, "three_phases", draws=19)["claims"]
+    xr.testing.assert_equal(verdicts.to_dataset(), saved[1]["claims"].to_dataset())
+
+
 CHANGES = {
     "edges": lambda tree: tree.assign(influence=tree["influence"] ** 2),
     "an edge": lambda tree: tree.assign(
