@@ -327,6 +327,34 @@ def test_offline_the_hub_cache_tells_commits_if_nothing_else_does(hub, offline):
     assert not isinstance(caught.value, MissingCheckpointError), "nobody knows whether it is there"
 
 
+@pytest.mark.filterwarnings("ignore::cntbench.errors.CntbenchNote")
+def test_offline_patterns_and_stages_go_by_all_revisions_of_the_hub_cache(hub, offline):
+    names = ["stage1-step8", "stage1-step16", "stage2-step4", "stage2-step12"]
+    for name in names:
+        shutil.copytree(hub.folder / "step0", hub.folder / name)
+        fill_cache(name)
+    shutil.rmtree(hub.folder / "step0")
+    text = "hub:lab/tiny@stage1-step8,stage2-step12"
+    with pytest.warns(CntbenchNote, match="count on from 8"):
+        steps = [one.step for one in open_trajectory(text, quiet).checkpoints]
+    shutil.rmtree(client.cache_folder() / "hub")
+    offline()
+    known = "its revisions are not known here, only those in the hub cache"
+    with pytest.warns(CntbenchNote, match=f"hub:lab/tiny: {known}"):
+        assert [one.step for one in open_trajectory(text, quiet).checkpoints] == steps == [8, 20]
+    with pytest.warns(CntbenchNote, match=known):
+        found = open_trajectory("hub:lab/tiny@stage1-*", quiet).checkpoints
+    assert [one.name for one in found] == names[:2]
+
+
+def test_offline_a_pattern_is_not_said_to_match_nothing(hub, offline):
+    offline()
+    with pytest.raises(
+        CheckpointError, match=r"lab/tiny@step\*: could not be .*HF_HUB_OFFLINE is set"
+    ):
+        open_trajectory("hub:lab/tiny@step*", quiet)
+
+
 def test_without_a_network_nothing_is_waited_for(hub, no_network, tmp_path):
     open_trajectory(ALL, quiet)
     no_network()

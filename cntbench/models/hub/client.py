@@ -30,6 +30,7 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
+from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import (
     build_hf_headers,
     disable_progress_bars,
@@ -55,12 +56,14 @@ class References:
     """Commit hashes by the names of a repository's branches and tags.
 
     ``unreachable`` says why they come from the cache, or is empty; ``cut_off`` whether there is no
-    network, so that files are not requested either.
+    network, so that files are not requested either; ``all_known`` whether all of the repository's
+    are there.
     """
 
     commits: dict[str, str]
     unreachable: str = ""
     cut_off: bool = False
+    all_known: bool = True
 
 
 def references(repository: str, revisions: Iterable[str]) -> References:
@@ -79,9 +82,11 @@ def references(repository: str, revisions: Iterable[str]) -> References:
         if isinstance(error, RepositoryNotFoundError) or problems.status_of(error) in (401, 403):
             raise problems.refusal(error, repository, f"hub:{repository}") from None
         recorded = _recorded(repository)
-        newer = [n for n in revisions if n not in recorded or not cached(repository, recorded[n])]
+        names = {*revisions, *(() if recorded else _names_in_cache(repository))}
+        newer = [n for n in names if n not in recorded or not cached(repository, recorded[n])]
         commits = recorded | _cached(repository, newer)
-        return References(commits, problems.explained(error), cut_off=problems.is_cut_off(error))
+        reason, cut_off = problems.explained(error), problems.is_cut_off(error)
+        return References(commits, reason, cut_off=cut_off, all_known=bool(recorded))
     _record(repository, commits)
     return References(commits)
 
@@ -238,6 +243,12 @@ def _cached(repository: str, revisions: Iterable[str]) -> dict[str, str]:
     """Return the commits of revisions that are in the hub cache."""
     folders = {name: cached(repository, name) for name in revisions}
     return {name: folder.name for name, folder in folders.items() if folder is not None}
+
+
+def _names_in_cache(repository: str) -> list[str]:
+    """Return the names of the revisions that are in the hub cache."""
+    folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repository, repo_type="model"))
+    return sorted(path.name for path in (folder / "refs").glob("*") if path.is_file())
 
 
 def _record_path(repository: str) -> Path:

@@ -13,12 +13,13 @@ from pathlib import Path
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from cntbench.errors import CheckpointError, MissingCheckpointError
+from cntbench.errors import CheckpointError, CntbenchNote, MissingCheckpointError, warn
 from cntbench.models import checkpoint_files
 from cntbench.models.hub import client, revisions
 from cntbench.models.hub.origin import CONFIG, HubRevision
 from cntbench.models.hub.problems import offline_hint
 from cntbench.models.outline import Outline, pythia
+from cntbench.models.stages import place_of
 from cntbench.models.tokenizer import FILE as TOKENIZER
 from cntbench.models.tokenizer import TokenizerFile
 from cntbench.models.trajectory import Checkpoint, Trajectory
@@ -88,10 +89,16 @@ def _resolved(
         raise CheckpointError(
             f"{repository!r} is not the name of a repository", where=opened, hint=revisions.EXPECTED
         ) from None
-    names = client.references(repository, ()).commits if "*" in text else ()
+    listed = client.references(repository, ()) if "*" in text else None
+    if listed and listed.unreachable and not listed.commits:
+        raise _unreachable(listed, repository, opened)
+    names = listed.commits if listed else ()
     steps = revisions.named_steps(text, where=opened, present=names)
     progress("resolving revisions", 0, len(steps))
     known = client.references(repository, steps)
+    if not known.all_known and ("*" in text or any(place_of(s).stage for s in steps.values())):
+        what = "its revisions are not known here, only those in the hub cache"
+        warn(f"hub:{repository}: {what}: {known.unreachable}.", CntbenchNote)
     requested = revisions.in_order(steps, where=opened, present=known.commits)
     origins = [
         HubRevision(repository, name, known.commits.get(name, ""), known.unreachable, known.cut_off)
@@ -175,17 +182,18 @@ def _no_revision(
     """Return the error for a trajectory without any existing revision."""
     first = origins[0]
     if known.unreachable:
-        return CheckpointError(
-            f"could not be downloaded: {known.unreachable}",
-            where=str(first),
-            hint=offline_hint(repository),
-        )
+        return _unreachable(known, repository, str(first))
     return CheckpointError(
         f"the repository has no revision {first.name!r}"
         + (f", nor any of the other {len(origins) - 1}" if len(origins) > 1 else ""),
         where=f"hub:{repository}",
         hint=_nearest(first.name, known.commits),
     )
+
+
+def _unreachable(known: client.References, repository: str, where: str) -> CheckpointError:
+    what = f"could not be downloaded: {known.unreachable}"
+    return CheckpointError(what, where=where, hint=offline_hint(repository))
 
 
 def _nearest(name: str, present: Iterable[str]) -> str:
