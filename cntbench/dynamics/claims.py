@@ -314,6 +314,8 @@ def _result(
     film: Film, test: ClaimTest, series: Array, drawn: Array, rng: np.random.Generator
 ) -> ClaimTestResult:
     """Compare a statistic with its draws under the null model."""
+    if not np.isfinite(series).all():
+        return ClaimTestResult(reason="is not defined on this film")
     if np.isnan(drawn).any():
         reason = f"is not defined under the null model {test.spec.null!r}"
         return ClaimTestResult(reason=reason)

@@ -282,11 +282,18 @@ def _of_draw(
     result: Any, module: ModuleType, film: Any, rng: object, size: int | None = None
 ) -> str | None:
     if size is None:
-        return _of_array(result, "the shape of film.weights", film.weights.shape)
-    if wrong := _not_an_array(result):
+        wrong = _of_array(result, "the shape of film.weights", film.weights.shape)
+    else:
+        wrong = _not_an_array(result) or _of_draws(result.shape, (size, *film.weights.shape))
+    if wrong:
         return wrong
-    shape, expected = result.shape, (size, *film.weights.shape)
-    if len(shape) == 4 and (shape[0], *shape[2:]) == (size, *film.weights.shape[1:]):
+    if not np.isnan(result[..., np.isnan(film.weights).all(axis=0)]).all():
+        return "weights of edges that are NaN throughout film.weights: not feasible, they stay NaN"
+    return None
+
+
+def _of_draws(shape: tuple[int, ...], expected: tuple[int, ...]) -> str | None:
+    if len(shape) == len(expected) and (shape[0], *shape[2:]) == (expected[0], *expected[2:]):
         return None  # a null model may keep some of the checkpoints
     return (
         f"the shape {shape}; with size it has to be size × checkpoint × source × target, here "
@@ -299,6 +306,19 @@ def _of_keep(result: Any, module: ModuleType, rule: object, weights: Any) -> str
         return wrong
     if result.dtype != np.bool_:
         return f"{result.dtype}; it has to be true or false for each edge"
+    if (result & np.isnan(weights)).any():
+        return "true for edges that are NaN: they are not feasible or were not measured"
+    return None
+
+
+def _of_series(result: Any, module: ModuleType, rule: object, film: Any) -> str | None:
+    if wrong := _not_an_array(result):
+        return wrong
+    if result.ndim != 1 or not result.size or result.dtype.kind not in "biuf":
+        return (
+            f"the shape {result.shape} of {result.dtype}; it has to be a number for each of some "
+            "moments, or raise cntbench.dynamics.film.Undefined"
+        )
     return None
 
 
@@ -343,7 +363,7 @@ CONTRACTS: Mapping[str, Mapping[str, Contract]] = {
     },
     "dynamics.statistics": {
         "series": Contract(
-            ("film",), _not_an_array, lambda module, rule, film: (film.weights,), "Statistic"
+            ("film",), _of_series, lambda module, rule, film: (film.weights,), "Statistic"
         )
     },
     "prompts.generators": {

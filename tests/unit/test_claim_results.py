@@ -117,6 +117,14 @@ def test_a_single_draw_that_is_not_defined_leaves_a_test_open():
 
 
 @pytest.mark.parametrize("null", ["given", "time_order"])
+def test_a_moment_that_is_not_defined_leaves_a_test_open(null):
+    """Compared with draws, NaN had the smallest p-value: no draw reaches it."""
+    [result] = results_of(Given([*SERIES, np.nan], DRAWN), null=null)
+    assert result.reason == "is not defined on this film"
+    assert np.isnan([result.p_value, result.value]).all()
+
+
+@pytest.mark.parametrize("null", ["given", "time_order"])
 def test_every_statistic_has_random_streams_of_its_own(null):
     first, second = (Given(SERIES, DRAWN, name) for name in ("first", "second"))
     results_of(first, second, null=null)

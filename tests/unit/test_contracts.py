@@ -59,6 +59,15 @@ class Parameters:
 def reference(graph, parameters):
     return set()
 '''
+STATISTIC = '''"""One of mine."""
+from cntbench.dynamics.statistics._base import Statistic
+from cntbench.specs import spec
+@spec
+class Parameters(Statistic):
+    """None."""
+    def series(self, film):
+        return film.weights.sum(axis=(-2, -1))
+'''
 PICTURE = '"""One of mine."""\ndef of_result(results, chosen):\n    return results.figure\n'
 FORMAT = '''"""One of mine."""
 from cntbench.files.output import FileKind
@@ -92,6 +101,7 @@ FILES = {
     "metric": ("metrics", METRIC),
     "null model": ("nulls", NULL),
     "backbone rule": ("backbones", RULE),
+    "statistic": ("statistics", STATISTIC),
     "picture": ("pictures", PICTURE),
     "export format": ("formats", FORMAT),
     "generator": ("generators", GENERATOR),
@@ -109,6 +119,7 @@ CALLS = {
     "metric": lambda file, _: file.compute(WEIGHTS.copy()),
     "null model": lambda file, _: file.draw(SimpleNamespace(weights=WEIGHTS.copy()), None, 7),
     "backbone rule": lambda file, _: file.Parameters().keep(WEIGHTS.copy()),
+    "statistic": lambda file, _: file.Parameters().series(SimpleNamespace(weights=WEIGHTS.copy())),
     "picture": lambda file, _: file.of_result(SimpleNamespace(figure=plain_figure()), None),
     "export format": lambda file, path: (
         file.write_file(None, path),
@@ -268,6 +279,9 @@ IN_USE = [
         "draw returns the shape (1, 2, 3, 3); with size",
     ),
     ("backbone rule", " > 0", "", 6, "keep returns float64; it has to be true or false"),
+    ("statistic", "(-2, -1)", "-1", 7, "series returns the shape (2, 3) of float64; it has to be"),
+    ("statistic", "(-2, -1))", "(-2, -1))[:0]", 7, "series returns the shape (0,) of float64; it"),
+    ("statistic", "(-2, -1))", "(-2, -1)).astype(str)", 7, "series returns the shape (2,) of <U"),
     ("picture", "return", "", 2, "of_result returns nothing; it has to be a matplotlib figure"),
     (
         "export format",
@@ -301,6 +315,39 @@ def test_a_result_of_another_kind_is_an_error_of_the_file(tmp_path, kind, right,
     with using([tmp_path]), pytest.raises(PluginError) as caught:
         CALLS[kind](find(kind, "mine"), tmp_path / "x.mine")
     assert str(caught.value).startswith(f"{path}, line {line}: ")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "right", "wrong", "told"),
+    [
+        ("backbone rule", None, "> 0", "!= 0", "keep returns true for edges that are NaN"),
+        (
+            "null model",
+            [7],
+            "film.weights[None]",
+            "(film.weights[None] > 0)",
+            "draw returns weight",
+        ),
+        (
+            "null model",
+            [],
+            "film.weights if",
+            "film.weights > 0 if",
+            "draw returns weights of edges",
+        ),
+    ],
+)
+def test_edges_that_are_not_feasible_are_in_no_backbone_and_no_draw(
+    tmp_path, kind, sizes, right, wrong, told
+):
+    path = load(tmp_path, kind, FILES[kind][1].replace(right, wrong))
+    with using([tmp_path]):
+        file = find(kind, "mine")
+        film = SimpleNamespace(weights=np.where(np.eye(3, dtype=bool), np.nan, WEIGHTS))
+        with pytest.raises(PluginError) as caught:
+            file.Parameters().keep(film.weights) if sizes is None else file.draw(film, None, *sizes)
+    assert str(caught.value).startswith(f"{path}, line ")
     assert told in str(caught.value)
 
 
