@@ -34,10 +34,12 @@ def constant_divisors(model: nn.Module) -> Iterator[None]:
 
     def forward_of(norm: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
         def forward(stream):
-            if isinstance(norm, nn.LayerNorm):
+            if type(norm).__name__.endswith("LayerNorm"):
+                weight, bias = getattr(norm, "weight", 1.0), getattr(norm, "bias", 0.0)
                 centred = stream - stream.mean(-1, keepdim=True)
-                divisor = (centred.var(-1, correction=0, keepdim=True) + norm.eps).sqrt()
-                return centred / divisor.detach() * norm.weight + norm.bias
+                variance = centred.var(-1, correction=0, keepdim=True)
+                divisor = (variance + getattr(norm, "eps", 1e-5)).sqrt()
+                return centred / divisor.detach() * weight + bias
             epsilon = norm.eps if hasattr(norm, "eps") else norm.variance_epsilon
             divisor = (stream.pow(2).mean(-1, keepdim=True) + epsilon).sqrt()
             weight = norm.weight + type(norm).__name__.startswith("Gemma")

@@ -119,7 +119,7 @@ def test_effects_of_edges_on_a_readout_equal_the_oracle(family, estimator, steps
     close(result.edge_effect[0], edges[..., 0], rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("family", PARTS)
+@pytest.mark.parametrize("family", [*PARTS, "smollm3", "olmo", "gemma"])
 @pytest.mark.parametrize("estimator", ["relp", "gim"])
 def test_rules_for_the_way_back_know_the_parts(family, estimator):
     prompts = random_prompts(count=1, length=4, scored=2)
