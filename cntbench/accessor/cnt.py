@@ -137,6 +137,7 @@ class Cnt:
         from cntbench.results.film import usable
         from cntbench.results.tree import film_coordinates
 
+        name = str(name)  # anything else is an unknown name
         about = find("metric", name).METRIC
         in_time = about.over_time or "step" in about.needs
         dataset = self._square(["influence", "status"], in_time=in_time)
@@ -191,6 +192,7 @@ class Cnt:
         """
         from cntbench.metrics.backbones._base import backbone
 
+        name = str(name)
         chosen = backbone(name)
         influence = self._square(["influence"])["influence"]
         mask = influence.copy(data=chosen.rule.keep(influence.values))

@@ -217,10 +217,13 @@ def test_a_metric_is_what_networkx_finds_in_the_graph(film):
 
 
 def test_wrong_names_of_metrics_and_backbones_have_a_nearest_match(film):
-    with pytest.raises(SpecError, match="Did you mean 'gini'"):
-        film.cnt.metric("ginny")
-    with pytest.raises(SpecError, match="Did you mean 'disparity'"):
-        film.cnt.backbone("disparty")
+    for gini, disparity in (("ginny", "disparty"), (["gini"], ["disparity"])):
+        with pytest.raises(SpecError, match="Did you mean 'gini'"):
+            film.cnt.metric(gini)
+        with pytest.raises(SpecError, match="Did you mean 'disparity'"):
+            film.cnt.backbone(disparity)
+    with pytest.raises(SpecError, match="unknown metric 'None'"):
+        film.cnt.metric(None)
 
 
 def test_a_backbone_is_a_mask_of_its_edges(film):
