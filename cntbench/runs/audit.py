@@ -16,6 +16,7 @@ from pathlib import Path
 from cntbench.models import checkpoint_files, gguf_files, weight_files
 from cntbench.models.adapters import adapter
 from cntbench.models.hub.origin import HubRevision
+from cntbench.models.outline import parameters
 from cntbench.models.trajectory import Checkpoint, Trajectory
 from cntbench.models.weight_samples import WeightSample, joined, sample_safetensors, sample_tensors
 from cntbench.parallel import Progress
@@ -96,11 +97,12 @@ def _revision(sample: WeightSample) -> str:
 
 
 def _buffers(trajectory: Trajectory) -> tuple[str, ...]:
-    """Return the endings of the names of stored tensors that are not weights."""
+    """Return the endings of the names of stored tensors that are no weights of their own."""
     if trajectory.config is None:
         return ()
-    model_type = checkpoint_files.read_config(trajectory.config).model_type
-    return getattr(adapter(model_type), "BUFFERS", ())
+    config = checkpoint_files.read_config(trajectory.config)
+    tied = parameters(config).tied if config.tie_word_embeddings else ()
+    return (*getattr(adapter(config.model_type), "BUFFERS", ()), *tied)
 
 
 def _read(

@@ -123,6 +123,17 @@ def test_checkpoints_in_another_format_are_not_suspect(hub, source, pickled, who
     assert problems(source(hub), whole=whole) == {}
 
 
+@pytest.mark.parametrize(("tied", "status"), [(True, "ok"), (False, "suspect")])
+def test_a_stored_copy_of_tied_weights_is_not_suspect(tmp_path, tied, status):
+    write_trajectory(tmp_path, architecture="llama", steps=(0, 8, 16), tie_word_embeddings=True)
+    name = "lm_head.weight" if tied else "model.rotary.weight"
+    edit_tensors(
+        tmp_path / "step8",
+        lambda tensors: {**tensors, name: tensors["model.embed_tokens.weight"].clone()},
+    )
+    assert [told[0] for told in audited(f"dir:{tmp_path}").values()] == ["ok", status, "ok"]
+
+
 def test_ranges_read_headers_and_samples_only(hub, monkeypatch):
     monkeypatch.setattr(weight_samples, "SMALL", 0)
     monkeypatch.setattr(weight_samples, "HEAD", 64)
