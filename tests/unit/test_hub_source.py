@@ -336,15 +336,19 @@ def test_offline_patterns_and_stages_go_by_all_revisions_of_the_hub_cache(hub, o
     shutil.rmtree(hub.folder / "step0")
     text = "hub:lab/tiny@stage1-step8,stage2-step12"
     with pytest.warns(CntbenchNote, match="count on from 8"):
-        steps = [one.step for one in open_trajectory(text, quiet).checkpoints]
+        steps = [checkpoint.step for checkpoint in open_trajectory(text, quiet).checkpoints]
     shutil.rmtree(client.cache_folder() / "hub")
     offline()
     known = "its revisions are not known here, only those in the hub cache"
     with pytest.warns(CntbenchNote, match=f"hub:lab/tiny: {known}"):
-        assert [one.step for one in open_trajectory(text, quiet).checkpoints] == steps == [8, 20]
+        assert (
+            [checkpoint.step for checkpoint in open_trajectory(text, quiet).checkpoints]
+            == steps
+            == [8, 20]
+        )
     with pytest.warns(CntbenchNote, match=known):
-        found = open_trajectory("hub:lab/tiny@stage1-*", quiet).checkpoints
-    assert [one.name for one in found] == names[:2]
+        result = open_trajectory("hub:lab/tiny@stage1-*", quiet).checkpoints
+    assert [checkpoint.name for checkpoint in result] == names[:2]
 
 
 def test_offline_a_pattern_is_not_said_to_match_nothing(hub, offline):

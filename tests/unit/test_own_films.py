@@ -382,8 +382,8 @@ def test_what_was_derived_from_other_influence_is_not_taken_for_the_films(saved,
         written = cntbench.save_results(changed, tmp_path / "changed.nc", draws=0)
         with pytest.raises(StorageError, match="has no group 'metrics'"):
             changed.cnt.plot.metrics(task="bigram", ablation="zero")
-    said = [str(warning.message) for warning in caught]
-    assert any("other influence is left out: phases, claims, metrics" in line for line in said)
+    texts = [str(warning.message) for warning in caught]
+    assert any("other influence is left out: phases, claims, metrics" in line for line in texts)
     np.testing.assert_array_equal(written["metrics/gini"], film.cnt.metric("gini"))
     for name, values in film.cnt.roles().data_vars.items():
         np.testing.assert_array_equal(written["roles"][name], values)

@@ -140,8 +140,8 @@ def test_patterns_do_not_leave_out_a_step_that_is_ambiguous(name):
     says = rf"hub:lab/tiny: (?s:.*){name}.*\n.*pattern that does not match it"
     with pytest.raises(CheckpointError, match=says):
         parse("*", where=WHERE, present=["main", "v2.0", "step-8000", name])
-    found = parse("step-*[0-9]", where=WHERE, present=["main", "v2.0", "step-8000", name])
-    assert [revision.name for revision in found] == ["step-8000"]
+    revisions = parse("step-*[0-9]", where=WHERE, present=["main", "v2.0", "step-8000", name])
+    assert [revision.name for revision in revisions] == ["step-8000"]
 
 
 def test_folders_are_ordered_by_stage(tmp_path):
