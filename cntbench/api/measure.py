@@ -281,7 +281,7 @@ def influence(
             tuple(catalogue.ablations[name] for name in study.spec.ablations),
         )
         plan.check_edges()
-        warn_of_prompts(study, plan.tasks, plan.prompts, trajectory.tokenizer)
+        warn_of_prompts(study, plan.tasks, plan.prompts, trajectory)
         [checkpoint] = trajectory.checkpoints
         measured = measure(plan, checkpoint, moved(decoder, on), budget, progress=report)
     about = description(on) | ({"parity": held.to_json()} if held else {})

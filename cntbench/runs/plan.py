@@ -364,6 +364,6 @@ def make_plan(
         raise CntbenchError(what, where=where, hint="Use either blocks or until_se.")
     if study.spec.untrained is None and plan.untrained:
         note_few(plan.untrained_count)
-    warn_of_prompts(plan.study, plan.tasks, plan.prompts, trajectory.tokenizer)
+    warn_of_prompts(plan.study, plan.tasks, plan.prompts, trajectory)
     check_names(usable("metric"))  # warns of broken ones, which the result will lack
     return plan

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cntbench.errors import CntbenchNote, warn
-from cntbench.models.tokenizer import ModelTokenizer
+from cntbench.models.trajectory import Trajectory
 from cntbench.prompts import Prompts
 from cntbench.prompts.generators.file import PromptTable
 from cntbench.runs.catalogue import StudyEntry
@@ -18,17 +18,21 @@ def warn_of_prompts(
     study: StudyEntry,
     tasks: Sequence[Task],
     prompts_of_tasks: Sequence[Prompts],
-    tokenizer: ModelTokenizer | None,
+    trajectory: Trajectory,
 ) -> None:
     """Warn of prompts that are left out, repeat others, or lack the token before every text."""
+    tokenizer, of_config = trajectory.tokenizer, trajectory.shape.beginning
     beginning = None if tokenizer is None else tokenizer.beginning
+    remedy = "; a task's file with bos = true puts it there"
+    if beginning != of_config:
+        remedy = f", but the config's bos_token_id is {of_config}: bos = true does not put it there"
     for task, prompts in zip(tasks, prompts_of_tasks, strict=True):
         if task.table is not None and prompts.origin is not None:
             _warn_of_rows(study, task.name, task.table, prompts)
         if beginning is not None and task.needs_text and (prompts.tokens[:, 0] != beginning).any():
             warn(
                 f"task {task.name!r} has prompts without token {beginning}, which the model's "
-                "tokenizer puts before every text; a task's file with bos = true puts it there",
+                f"tokenizer puts before every text{remedy}",
                 CntbenchNote,
             )
 

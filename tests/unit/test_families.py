@@ -307,6 +307,7 @@ OF_OTHERS = {
     "sliding_window": 3,
     "layer_types": ["sliding_attention", "full_attention"],
     "hidden_activation": "relu",
+    "no_rope_layers": [1],
 }
 
 

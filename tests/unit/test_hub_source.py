@@ -328,6 +328,15 @@ def test_offline_the_hub_cache_tells_commits_if_nothing_else_does(hub, offline):
 
 
 @pytest.mark.filterwarnings("ignore::cntbench.errors.CntbenchNote")
+def test_offline_a_stage_0_is_a_stage_too(hub, offline):
+    shutil.copytree(hub.folder / "step0", hub.folder / "stage0-step8")
+    fill_cache("stage0-step8")
+    offline()
+    with pytest.warns(CntbenchNote, match="revisions are not known here"):
+        open_trajectory("hub:lab/tiny@stage0-step8", quiet)
+
+
+@pytest.mark.filterwarnings("ignore::cntbench.errors.CntbenchNote")
 def test_offline_patterns_and_stages_go_by_all_revisions_of_the_hub_cache(hub, offline):
     names = ["stage1-step8", "stage1-step16", "stage2-step4", "stage2-step12"]
     for name in names:

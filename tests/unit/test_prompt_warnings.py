@@ -20,9 +20,10 @@ ROWS = [
 BEGINNING = 6
 
 
-def notes_of(rows, tokenizer):
-    """What is told while a model is measured on rows."""
+def notes_of(rows, tokenizer, *, config_begins=None):
+    """What is told while a model is measured on rows, whose config may name a beginning."""
     model = random_model("gpt2", layers=1)
+    model.config.bos_token_id = config_begins
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CntbenchNote)
         cntbench.influence(model, ablation="zero", prompts=rows, tokenizer=tokenizer)
@@ -55,8 +56,14 @@ def test_prompts_without_the_token_before_every_text_are_told():
     tokenizer.post_processor = TemplateProcessing(
         single="[BOS] $A", special_tokens=[("[BOS]", BEGINNING)]
     )
-    [note] = notes_of(ROWS, tokenizer)
-    assert f"prompts without token {BEGINNING}, which the model's tokenizer puts before" in note
-    assert "bos = true" in note
+    for config_begins, remedy in (
+        (BEGINNING, "; a task's file with bos = true puts it there"),
+        (BEGINNING + 1, ", but the config's bos_token_id is 7: bos = true does not put it there"),
+        (None, ", but the config's bos_token_id is None: bos = true does not put it there"),
+    ):
+        [note] = notes_of(ROWS, tokenizer, config_begins=config_begins)
+        told = f"prompts without token {BEGINNING}, which the model's tokenizer puts before"
+        assert told in note
+        assert note.endswith(remedy)
     ids = [{"clean": [BEGINNING, 0, i, 2], "answer": i, "wrong": 4} for i in (1, 3)]
     assert notes_of(ids, tokenizer) == []

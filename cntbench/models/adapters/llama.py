@@ -51,10 +51,10 @@ _EPSILON = 1e-5
 
 def shape(config: Config) -> Shape:
     """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
-    turned = getattr(config, "no_rope_layers", None)
-    if turned is not None and len(turned) < config.num_hidden_layers:
+    is_turned = config.no_rope_layers if config.model_type == "smollm3" else None
+    if is_turned is not None and len(is_turned) < config.num_hidden_layers:
         raise CheckpointError(
-            f"no_rope_layers has {len(turned)} entries for {config.num_hidden_layers} layers",
+            f"no_rope_layers has {len(is_turned)} entries for {config.num_hidden_layers} layers",
             hint="Allowed: 1 for each layer with rotary positions, 0 for each without.",
         )
     return layers.sizes(config, without=True)

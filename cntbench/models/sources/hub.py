@@ -7,7 +7,7 @@ The config and the tokenizer of the first revision stay in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from huggingface_hub.errors import HFValidationError
@@ -20,6 +20,7 @@ from cntbench.models.hub.origin import CONFIG, HubRevision
 from cntbench.models.hub.problems import offline_hint
 from cntbench.models.outline import Outline, pythia
 from cntbench.models.stages import place_of
+from cntbench.models.steps import NamedStep
 from cntbench.models.tokenizer import FILE as TOKENIZER
 from cntbench.models.tokenizer import TokenizerFile
 from cntbench.models.trajectory import Checkpoint, Trajectory
@@ -96,7 +97,7 @@ def _resolved(
     steps = revisions.named_steps(text, where=opened, present=names)
     progress("resolving revisions", 0, len(steps))
     known = client.references(repository, steps)
-    if not known.all_known and ("*" in text or any(place_of(s).stage for s in steps.values())):
+    if not known.all_known and ("*" in text or _in_stages(steps)):
         what = "its revisions are not known here, only those in the hub cache"
         warn(f"hub:{repository}: {what}: {known.unreachable}.", CntbenchNote)
     requested = revisions.in_order(steps, where=opened, present=known.commits)
@@ -189,6 +190,10 @@ def _no_revision(
         where=f"hub:{repository}",
         hint=_nearest(first.name, known.commits),
     )
+
+
+def _in_stages(steps: Mapping[str, NamedStep]) -> bool:
+    return any(place_of(named).stage is not None for named in steps.values())
 
 
 def _unreachable(known: client.References, repository: str, where: str) -> CheckpointError:
